@@ -1,0 +1,3 @@
+//! Tabular data: reading, typing, splitting. Knows nothing about learning.
+
+pub mod table;

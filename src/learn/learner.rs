@@ -1,0 +1,119 @@
+//! Learners and models: two types, because an unfitted thing cannot predict.
+//!
+//! **Contract.** Fitting is a function of the training set and the seed: the same bits on any number of threads.
+//! A model predicts the same bits for a row of the shared matrix and for the same row read from a file.
+
+use crate::data::table::{Target, Task};
+use crate::seed::Seed;
+
+use super::features::Features;
+
+/// Why a learner or model could not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnError {
+    /// A hyperparameter outside of its range, or of the wrong type.
+    #[error("{learner}: {what}")]
+    Params {
+        /// The learner's name.
+        learner: &'static str,
+        /// What is wrong and what is allowed.
+        what: String,
+    },
+    /// The learner cannot do this task.
+    #[error("{learner} cannot do {task:?}")]
+    Task {
+        /// The learner's name.
+        learner: &'static str,
+        /// The task asked for.
+        task: Task,
+    },
+    /// No rows, or something else that makes fitting impossible.
+    #[error("{learner}: {what}")]
+    Data {
+        /// The learner's name.
+        learner: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+    /// A library behind an adapter failed.
+    #[error("{learner}: {what}")]
+    Foreign {
+        /// The learner's name.
+        learner: &'static str,
+        /// What it said.
+        what: String,
+    },
+    /// Not the saved form of this model.
+    #[error("this is not a saved {kind}: {what}")]
+    Saved {
+        /// The kind of model that was expected.
+        kind: &'static str,
+        /// What was found wrong.
+        what: String,
+    },
+}
+
+/// The rows to learn from: a view into the shared matrix, nothing is copied.
+#[derive(Clone, Copy)]
+pub struct TrainingSet<'a> {
+    /// The encoded features of all rows of the dataset.
+    pub features: &'a Features,
+    /// What to predict, for all rows.
+    pub target: &'a Target,
+    /// The rows to use, ascending, without repeats.
+    pub rows: &'a [u32],
+    /// A weight for every row of the dataset, finite and not negative; none means 1 each.
+    pub weights: Option<&'a [f64]>,
+    /// What stands in for a missing value of each feature, fitted on `rows`; NaN leaves it missing.
+    pub fills: &'a [f64],
+}
+
+impl TrainingSet<'_> {
+    /// The weight of a row.
+    pub fn weight(&self, row: u32) -> f64 {
+        self.weights.map_or(1.0, |w| w[row as usize])
+    }
+}
+
+/// Something that can be fitted. Object-safe.
+pub trait Learner: Send + Sync {
+    /// Fits a model. Random decisions come from `seed` alone.
+    fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError>;
+}
+
+/// Something that predicts. Object-safe.
+///
+/// The width of a prediction is 1 for [`Task::Binary`] (the probability of the positive class) and for
+/// [`Task::Regression`] (the number), and the number of classes for [`Task::Multiclass`] (probabilities).
+pub trait Model: Send + Sync {
+    /// The name in the table of learners, as in `gbt`; it says who can load the saved form.
+    fn kind(&self) -> &'static str;
+
+    /// Numbers per prediction, see the trait.
+    fn width(&self) -> usize;
+
+    /// Predicts one encoded row, one number per feature, NaN where a value is missing and no fill was fitted.
+    /// `out` has [`Model::width`] places.
+    fn predict_row(&self, row: &[f64], out: &mut [f64]);
+
+    /// Predicts rows of the shared matrix, row-major. The default decodes each row; trees read the codes.
+    fn predict_rows(&self, features: &Features, rows: &[u32], fills: &[f64]) -> Vec<f64> {
+        let width = self.width();
+        let mut out = vec![0.0; rows.len() * width];
+        let mut row_values = vec![0.0; features.len()];
+        for (place, &row) in out.chunks_exact_mut(width).zip(rows) {
+            features.decode_row(row, fills, &mut row_values);
+            self.predict_row(&row_values, place);
+        }
+        out
+    }
+
+    /// Share of the total gain by feature, summing to 1 (or all 0); none where the model has no such notion.
+    fn importance(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The saved form: JSON text that the loader of [`Model::kind`] reads.
+    fn save(&self) -> Result<String, LearnError>;
+}

@@ -1,0 +1,4 @@
+//! Black-box optimization. Knows nothing about data.
+
+pub mod record;
+pub mod space;

@@ -1,0 +1,44 @@
+//! Samplers propose parameters.
+//!
+//! **Contract.** A proposal is a pure function of its [`Context`]: the seed, the finished trials that the trial may
+//! see, and the parameters of those in flight. A sampler keeps no state of its own that could change a proposal, so a
+//! resumed study equals an uninterrupted one. It may cache what it can compute again.
+
+pub mod random;
+pub mod tpe;
+
+use crate::seed::Seed;
+
+use super::record::{Direction, TrialRecord};
+use super::space::{Domain, Params};
+
+/// What a sampler may know when it proposes parameters for one trial.
+pub struct Context<'a> {
+    /// The number of the trial that is being drawn.
+    pub trial: u64,
+    /// Finished trials that this trial may see, by number; whether complete, pruned or failed.
+    pub history: &'a [std::sync::Arc<TrialRecord>],
+    /// Parameters of trials in flight that this trial may see, as known when they were asked for, by number.
+    pub pending: &'a [Params],
+    /// One per objective value.
+    pub directions: &'a [Direction],
+    /// The seed of this trial's draws.
+    pub seed: Seed,
+}
+
+/// Proposes parameters; see the module for the contract. Object-safe.
+pub trait Sampler: Send + Sync {
+    /// The name in the table of samplers, as in `tpe`.
+    fn name(&self) -> &'static str;
+
+    /// Draws what can be drawn together before the objective runs: from the history the sampler works out which
+    /// parameters trials of this study have. The objective's own calls take their values from here when name and
+    /// domain agree. The default draws nothing.
+    fn propose(&self, ctx: &Context<'_>) -> Params {
+        let _ = ctx;
+        Params::default()
+    }
+
+    /// Draws one parameter that [`Sampler::propose`] did not. Returns the internal value, within `domain`.
+    fn propose_one(&self, ctx: &Context<'_>, name: &str, domain: &Domain) -> f64;
+}
