@@ -4,7 +4,9 @@
 //! exactly when the code is at most `b`, and a threshold found on codes is exact on raw values. A categorical feature's
 //! code is its level. [`Features::MISSING`] stands for a missing value of either kind.
 
-use std::sync::Arc;
+use crate::data::table::Table;
+
+use super::preprocess::{Encode, Encoder};
 
 /// What a feature is.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,7 +16,7 @@ pub enum FeatureKind {
         /// Upper edges.
         edges: Vec<f64>,
     },
-    /// Unordered levels `0..levels`, at most 255.
+    /// Unordered levels `0..levels`, at most 254.
     Categorical {
         /// How many levels.
         levels: usize,
@@ -31,7 +33,34 @@ pub struct Feature {
     /// One code per row of the dataset.
     pub codes: Vec<u8>,
     /// One number per row of the dataset, NaN where missing.
-    pub values: Arc<Vec<f64>>,
+    pub values: Vec<f64>,
+    /// Whether any row of the dataset lacks it.
+    pub has_missing: bool,
+}
+
+impl Feature {
+    /// Number of codes besides [`Features::MISSING`].
+    pub fn bins(&self) -> usize {
+        match &self.kind {
+            FeatureKind::Numeric { edges } => edges.len() + 1,
+            FeatureKind::Categorical { levels } => (*levels).max(1),
+        }
+    }
+
+    /// The code of a number; NaN is missing.
+    pub fn code(&self, value: f64) -> u8 {
+        code(&self.kind, value)
+    }
+}
+
+fn code(kind: &FeatureKind, value: f64) -> u8 {
+    if value.is_nan() {
+        return Features::MISSING;
+    }
+    match kind {
+        FeatureKind::Numeric { edges } => edges.partition_point(|e| *e < value) as u8,
+        FeatureKind::Categorical { .. } => value as u8,
+    }
 }
 
 /// All encoded features of a dataset.
@@ -41,11 +70,47 @@ pub struct Features {
     pub columns: Vec<Feature>,
     /// Number of rows.
     pub rows: usize,
+    /// A hash of all edges and levels. A model that read codes of one binning must not read those of another.
+    pub binning: u64,
 }
 
 impl Features {
     /// The code of a missing value.
     pub const MISSING: u8 = 255;
+
+    /// Encodes and bins all rows of `table`. Edges come from `fit_rows` alone: between distinct values when there are
+    /// at most `max_bins` of them, else at quantiles. `max_bins` is taken into `2..=255`.
+    pub fn build(table: &Table, encoder: &Encoder, fit_rows: &[u32], max_bins: usize) -> Self {
+        use rayon::prelude::*;
+        let max_bins = max_bins.clamp(2, 255);
+        let columns: Vec<Feature> = encoder
+            .names
+            .par_iter()
+            .zip(&encoder.rules)
+            .map(|(name, rule)| {
+                let values = rule.apply_column(&table.columns);
+                let kind = match rule {
+                    Encode::Level { levels, .. } => FeatureKind::Categorical { levels: *levels },
+                    _ => FeatureKind::Numeric { edges: edges(&values, fit_rows, max_bins) },
+                };
+                let codes: Vec<u8> = values.iter().map(|v| code(&kind, *v)).collect();
+                let has_missing = codes.contains(&Features::MISSING);
+                Feature { name: name.clone(), kind, codes, values, has_missing }
+            })
+            .collect();
+        let mut binning = 0xcbf2_9ce4_8422_2325_u64;
+        let mut hash = |word: u64| {
+            binning = (binning ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(27);
+        };
+        for column in &columns {
+            match &column.kind {
+                FeatureKind::Numeric { edges } => edges.iter().for_each(|e| hash(e.to_bits())),
+                FeatureKind::Categorical { levels } => hash(*levels as u64),
+            }
+            hash(u64::MAX);
+        }
+        Features { columns, rows: table.rows, binning }
+    }
 
     /// Number of features.
     pub fn len(&self) -> usize {
@@ -63,5 +128,79 @@ impl Features {
             let value = column.values[row as usize];
             *out = if value.is_nan() { *fill } else { value };
         }
+    }
+}
+
+/// Upper edges of all bins but the last. Each lies half way between two neighbouring distinct values.
+fn edges(values: &[f64], rows: &[u32], max_bins: usize) -> Vec<f64> {
+    let mut sorted: Vec<f64> =
+        rows.iter().map(|&r| values[r as usize]).filter(|v| !v.is_nan()).collect();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let mut distinct: Vec<(f64, usize)> = Vec::new();
+    for v in &sorted {
+        match distinct.last_mut() {
+            Some((last, count)) if *last == *v => *count += 1,
+            _ => distinct.push((*v, 1)),
+        }
+    }
+    let between = |i: usize| {
+        let (a, b) = (distinct[i].0, distinct[i + 1].0);
+        // Halves first: the sum of two large values may overflow. The edge must stay below the upper value.
+        let middle = a / 2.0 + b / 2.0;
+        if middle < b && middle >= a { middle } else { a }
+    };
+    if distinct.len() <= max_bins {
+        return (0..distinct.len().saturating_sub(1)).map(between).collect();
+    }
+    // Equal frequency over what is left: a value with a large share gets a bin of its own and the others share the rest.
+    let mut edges = Vec::with_capacity(max_bins - 1);
+    let (mut rows_left, mut in_bin) = (sorted.len(), 0);
+    for i in 0..distinct.len() - 1 {
+        in_bin += distinct[i].1;
+        let bins_left = max_bins - edges.len();
+        if bins_left == 1 {
+            break;
+        }
+        let share = rows_left.div_ceil(bins_left);
+        if in_bin >= share || in_bin + distinct[i + 1].1 / 2 > share {
+            edges.push(between(i));
+            rows_left -= in_bin;
+            in_bin = 0;
+        }
+    }
+    edges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn codes_and_edges_agree(values in prop::collection::vec(-1e3..1e3_f64, 1..600), max_bins in 2_usize..40) {
+            let rows: Vec<u32> = (0..values.len() as u32).collect();
+            let kind = FeatureKind::Numeric { edges: edges(&values, &rows, max_bins) };
+            let FeatureKind::Numeric { edges } = &kind else { unreachable!() };
+            prop_assert!(edges.len() < max_bins);
+            prop_assert!(edges.windows(2).all(|w| w[0] < w[1]));
+            for v in &values {
+                let c = code(&kind, *v);
+                for (b, edge) in edges.iter().enumerate() {
+                    prop_assert_eq!(*v <= *edge, usize::from(c) <= b);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn few_values_get_a_bin_each_and_many_share_evenly() {
+        let rows: Vec<u32> = (0..1000).collect();
+        let few: Vec<f64> = (0..1000).map(|i| f64::from(i % 3)).collect();
+        assert_eq!(edges(&few, &rows, 255), vec![0.5, 1.5]);
+        let many: Vec<f64> = (0..1000).map(f64::from).collect();
+        let edges = edges(&many, &rows, 100);
+        assert_eq!(edges.len(), 99);
+        assert!(edges.windows(2).all(|w| (w[1] - w[0] - 10.0).abs() <= 1.0));
     }
 }

@@ -93,6 +93,9 @@ pub trait Model: Send + Sync {
     /// Numbers per prediction, see the trait.
     fn width(&self) -> usize;
 
+    /// Number of features it was fitted on.
+    fn features(&self) -> usize;
+
     /// Predicts one encoded row, one number per feature, NaN where a value is missing and no fill was fitted.
     /// `out` has [`Model::width`] places.
     fn predict_row(&self, row: &[f64], out: &mut [f64]);

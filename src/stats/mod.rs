@@ -1,1 +1,3 @@
-//! TODO
+//! Small statistics and special functions that the rooms above share.
+
+pub mod special;

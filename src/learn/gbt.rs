@@ -1,0 +1,397 @@
+//! Gradient-boosted trees (Friedman 2001; second order as in Chen and Guestrin 2016) over the binned matrix.
+//!
+//! Losses: logistic for two classes, softmax with one tree per class and round, squared error for numbers. Trees grow
+//! best-first as in LightGBM; each round may see a share of the rows and each tree a share of the features.
+
+use rand::Rng as _;
+use serde::{Deserialize, Serialize};
+
+use crate::data::table::Task;
+use crate::seed::{Rng, Seed};
+use crate::stats::special::{ln, sigmoid, softmax};
+
+use super::learner::{LearnError, Learner, Model, TrainingSet};
+use super::model::{TreeModel, check};
+use super::tree::Column;
+use super::tree::best_first::{Arena, Limits, grow};
+use super::tree::nodes::{Codes, Tree};
+use super::tree::split::Criterion;
+use super::tree::sum::{FixedPoint, Sum};
+
+const NAME: &str = "gbt";
+
+/// Hyperparameters of boosting. The defaults are those of LightGBM, where it has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GbtParams {
+    /// Number of rounds, 1 to 100,000.
+    pub n_estimators: usize,
+    /// Factor of every tree, in (0, 10].
+    pub learning_rate: f64,
+    /// Most splits from the root to a leaf; 0 for no limit.
+    pub max_depth: u32,
+    /// Most leaves of a tree, 2 to 65,536.
+    pub max_leaves: usize,
+    /// Fewest rows of a leaf, at least 1.
+    pub min_leaf: usize,
+    /// Smallest sum of hessians of a leaf, at least 0.
+    pub min_child_weight: f64,
+    /// Share of the rows that each round sees, in (0, 1].
+    pub subsample: f64,
+    /// Share of the features that each tree sees, in (0, 1].
+    pub colsample: f64,
+    /// L1 penalty of leaf values, at least 0.
+    pub reg_alpha: f64,
+    /// L2 penalty of leaf values, at least 0.
+    pub reg_lambda: f64,
+    /// A split must gain more than this, at least 0.
+    pub min_gain: f64,
+    /// Added to hessians when categories are put in order, at least 0.
+    pub category_smoothing: f64,
+    /// Stop when this many rounds did not improve the loss on rows set aside; 0 runs all rounds.
+    pub early_stopping: usize,
+    /// Share of the rows set aside for early stopping, in (0, 1).
+    pub validation_fraction: f64,
+}
+
+impl Default for GbtParams {
+    fn default() -> Self {
+        GbtParams {
+            n_estimators: 100,
+            learning_rate: 0.1,
+            max_depth: 0,
+            max_leaves: 31,
+            min_leaf: 20,
+            min_child_weight: 1e-3,
+            subsample: 1.0,
+            colsample: 1.0,
+            reg_alpha: 0.0,
+            reg_lambda: 0.0,
+            min_gain: 0.0,
+            category_smoothing: 10.0,
+            early_stopping: 0,
+            validation_fraction: 0.1,
+        }
+    }
+}
+
+impl GbtParams {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`LearnError::Params`] naming the parameter, its value and what is allowed.
+    pub fn build(self) -> Result<Gbt, LearnError> {
+        let above_zero = f64::MIN_POSITIVE;
+        check(NAME, "n_estimators", self.n_estimators as f64, 1.0, 1e5)?;
+        check(NAME, "learning_rate", self.learning_rate, above_zero, 10.0)?;
+        check(NAME, "max_depth", f64::from(self.max_depth), 0.0, 1e6)?;
+        check(NAME, "max_leaves", self.max_leaves as f64, 2.0, 65_536.0)?;
+        check(NAME, "min_leaf", self.min_leaf as f64, 1.0, 1e9)?;
+        check(NAME, "min_child_weight", self.min_child_weight, 0.0, 1e12)?;
+        check(NAME, "subsample", self.subsample, above_zero, 1.0)?;
+        check(NAME, "colsample", self.colsample, above_zero, 1.0)?;
+        check(NAME, "reg_alpha", self.reg_alpha, 0.0, 1e12)?;
+        check(NAME, "reg_lambda", self.reg_lambda, 0.0, 1e12)?;
+        check(NAME, "min_gain", self.min_gain, 0.0, 1e12)?;
+        check(NAME, "category_smoothing", self.category_smoothing, 0.0, 1e12)?;
+        check(NAME, "validation_fraction", self.validation_fraction, above_zero, 0.9)?;
+        Ok(Gbt(self))
+    }
+}
+
+/// Boosting that is ready to be fitted.
+#[derive(Clone, Debug)]
+pub struct Gbt(GbtParams);
+
+impl Learner for Gbt {
+    fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
+        data.check(NAME)?;
+        let (fit_rows, held_rows) = self.set_aside(data.rows, seed);
+        let fit_data = TrainingSet { rows: &fit_rows, ..*data };
+        let mut boosting = Boosting::new(&self.0, &fit_data);
+        let mut held = Scores::new(&fit_data, &held_rows, &boosting.base);
+        let codes = Codes::of(data.features, data.fills);
+        let (mut best_loss, mut best_round) = (f64::INFINITY, 0);
+        let mut rng = seed.child("boosting", 0).rng();
+        for round in 0..self.0.n_estimators {
+            let grown = boosting.round(&fit_data, &codes, &mut rng);
+            if self.0.early_stopping == 0 {
+                continue;
+            }
+            for (class, tree) in boosting.trees[grown..].iter().enumerate() {
+                held.add(class, tree, &codes, &held_rows);
+            }
+            let loss = held.loss(&fit_data, &held_rows);
+            if loss < best_loss {
+                (best_loss, best_round) = (loss, round);
+            } else if round - best_round >= self.0.early_stopping {
+                break;
+            }
+        }
+        if self.0.early_stopping > 0 {
+            boosting.trees.truncate((best_round + 1) * boosting.base.len());
+        }
+        let Boosting { base, trees, importance, .. } = boosting;
+        let task = data.target.task;
+        let model = TreeModel::boosted(NAME, task, base, trees, importance, data.features.binning);
+        Ok(Box::new(model))
+    }
+}
+
+impl Gbt {
+    /// Splits the rows into those to fit on and those that early stopping watches, at random.
+    fn set_aside(&self, rows: &[u32], seed: Seed) -> (Vec<u32>, Vec<u32>) {
+        let aside = (rows.len() as f64 * self.0.validation_fraction) as usize;
+        if self.0.early_stopping == 0 || aside == 0 || aside == rows.len() {
+            return (rows.to_vec(), Vec::new());
+        }
+        let mut rng = seed.child("validation", 0).rng();
+        let mut kept = Vec::with_capacity(rows.len() - aside);
+        let mut held = Vec::with_capacity(aside);
+        sample(&mut rng, rows.len(), aside, |i, taken| {
+            if taken { held.push(rows[i]) } else { kept.push(rows[i]) }
+        });
+        (kept, held)
+    }
+}
+
+/// Visits `0..n` and takes exactly `take` of them at random (Knuth, algorithm S).
+fn sample(rng: &mut Rng, n: usize, take: usize, mut visit: impl FnMut(usize, bool)) {
+    let mut needed = take as u64;
+    for i in 0..n {
+        let left = (n - i) as u64;
+        let taken = (u64::from(rng.next_u32()) * left) >> 32 < needed;
+        needed -= u64::from(taken);
+        visit(i, taken);
+    }
+}
+
+/// Raw scores of some rows, class-major: `class × rows + row`.
+struct Scores {
+    raw: Vec<f64>,
+    rows: usize,
+}
+
+impl Scores {
+    fn new(data: &TrainingSet<'_>, rows: &[u32], base: &[f64]) -> Self {
+        let _ = data;
+        let raw = base.iter().flat_map(|b| std::iter::repeat_n(*b, rows.len())).collect();
+        Scores { raw, rows: rows.len() }
+    }
+
+    fn add(&mut self, class: usize, tree: &Tree, codes: &[Codes<'_>], rows: &[u32]) {
+        let raw = &mut self.raw[class * self.rows..(class + 1) * self.rows];
+        for (raw, &row) in raw.iter_mut().zip(rows) {
+            *raw += tree.predict_codes(codes, row)[0];
+        }
+    }
+
+    /// Mean loss: log loss for classes, squared error for numbers.
+    fn loss(&self, data: &TrainingSet<'_>, rows: &[u32]) -> f64 {
+        let classes = self.raw.len() / self.rows.max(1);
+        let mut probabilities = vec![0.0; classes];
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (i, &row) in rows.iter().enumerate() {
+            let y = data.target.values[row as usize];
+            let loss = match data.target.task {
+                Task::Regression => (self.raw[i] - y) * (self.raw[i] - y),
+                Task::Binary => {
+                    let p = sigmoid(self.raw[i]);
+                    -ln(if y > 0.5 { p } else { 1.0 - p }.max(1e-15))
+                }
+                Task::Multiclass => {
+                    for (k, p) in probabilities.iter_mut().enumerate() {
+                        *p = self.raw[k * self.rows + i];
+                    }
+                    softmax(&mut probabilities);
+                    -ln(probabilities[y as usize].max(1e-15))
+                }
+            };
+            sum += data.weight(row) * loss;
+            weights += data.weight(row);
+        }
+        if weights > 0.0 { sum / weights } else { 0.0 }
+    }
+}
+
+/// The state of one fit.
+struct Boosting<'a> {
+    params: &'a GbtParams,
+    columns: Vec<Column<'a>>,
+    base: Vec<f64>,
+    scores: Scores,
+    trees: Vec<Tree>,
+    importance: Vec<f64>,
+    arena: Arena,
+    /// Gradient and hessian of the current round, class-major.
+    derivatives: Vec<(f64, f64)>,
+    /// Where in the training rows each row of the dataset stands.
+    position: Vec<u32>,
+    taken: Vec<bool>,
+    rows: Vec<u32>,
+    sums: Vec<Sum>,
+}
+
+impl<'a> Boosting<'a> {
+    fn new(params: &'a GbtParams, data: &TrainingSet<'a>) -> Self {
+        let base = start(data);
+        let mut position = vec![0; data.features.rows];
+        for (i, &row) in data.rows.iter().enumerate() {
+            position[row as usize] = i as u32;
+        }
+        Boosting {
+            params,
+            columns: Column::of(data),
+            scores: Scores::new(data, data.rows, &base),
+            derivatives: vec![(0.0, 0.0); base.len() * data.rows.len()],
+            base,
+            trees: Vec::new(),
+            importance: vec![0.0; data.features.len()],
+            arena: Arena::default(),
+            position,
+            taken: Vec::new(),
+            rows: Vec::new(),
+            sums: Vec::new(),
+        }
+    }
+
+    /// Adds one tree per output and returns the position of the first one.
+    fn round(&mut self, data: &TrainingSet<'_>, codes: &[Codes<'_>], rng: &mut Rng) -> usize {
+        let first = self.trees.len();
+        let n = data.rows.len();
+        self.differentiate(data);
+        self.draw_rows(n, rng);
+        for class in 0..self.base.len() {
+            let chosen = self.draw_features(rng);
+            let derivatives = &self.derivatives[class * n..(class + 1) * n];
+            let unit = {
+                let largest = |f: fn(&(f64, f64)) -> f64| derivatives.iter().map(f).fold(0.0, f64::max);
+                FixedPoint::new(n, largest(|d| d.0.abs()), largest(|d| d.1))
+            };
+            self.rows.clear();
+            self.sums.clear();
+            for (i, &row) in data.rows.iter().enumerate() {
+                if self.taken.is_empty() || self.taken[i] {
+                    self.rows.push(row);
+                    self.sums.push(unit.row(derivatives[i].0, derivatives[i].1));
+                }
+            }
+            let criterion = Criterion {
+                unit,
+                l1: self.params.reg_alpha,
+                l2: self.params.reg_lambda,
+                min_leaf: self.params.min_leaf.min(u32::MAX as usize) as u32,
+                min_leaf_hessian: self.params.min_child_weight,
+                category_smoothing: self.params.category_smoothing,
+            };
+            let limits = Limits {
+                max_leaves: self.params.max_leaves,
+                max_depth: self.params.max_depth,
+                min_gain: self.params.min_gain,
+            };
+            let mut grown = grow(
+                &self.columns,
+                &chosen,
+                &mut self.rows,
+                &mut self.sums,
+                &criterion,
+                &limits,
+                &mut self.arena,
+                &mut self.importance,
+            );
+            let raw = &mut self.scores.raw[class * n..(class + 1) * n];
+            for (node, range, sum) in &grown.leaves {
+                let value = criterion.leaf(*sum) * self.params.learning_rate;
+                grown.tree.set_leaf(*node, &[value]);
+                for &row in &self.rows[range.clone()] {
+                    raw[self.position[row as usize] as usize] += value;
+                }
+            }
+            // Rows that the round did not see take the way down the tree.
+            for (i, _) in self.taken.iter().enumerate().filter(|(_, taken)| !**taken) {
+                raw[i] += grown.tree.predict_codes(codes, data.rows[i])[0];
+            }
+            self.trees.push(grown.tree);
+        }
+        first
+    }
+
+    fn differentiate(&mut self, data: &TrainingSet<'_>) {
+        let n = data.rows.len();
+        let classes = self.base.len();
+        let mut probabilities = vec![0.0; classes];
+        for (i, &row) in data.rows.iter().enumerate() {
+            let y = data.target.values[row as usize];
+            let weight = data.weight(row);
+            match data.target.task {
+                Task::Regression => {
+                    self.derivatives[i] = (weight * (self.scores.raw[i] - y), weight);
+                }
+                Task::Binary => {
+                    let p = sigmoid(self.scores.raw[i]);
+                    self.derivatives[i] = (weight * (p - y), weight * p * (1.0 - p));
+                }
+                Task::Multiclass => {
+                    for (k, p) in probabilities.iter_mut().enumerate() {
+                        *p = self.scores.raw[k * n + i];
+                    }
+                    softmax(&mut probabilities);
+                    // The factor makes the diagonal of the hessian a bound (Friedman 2001, as in LightGBM).
+                    let factor = classes as f64 / (classes as f64 - 1.0);
+                    for (k, p) in probabilities.iter().enumerate() {
+                        let g = p - f64::from(u8::from(y as usize == k));
+                        self.derivatives[k * n + i] = (weight * g, weight * factor * p * (1.0 - p));
+                    }
+                }
+            }
+        }
+    }
+
+    fn draw_rows(&mut self, n: usize, rng: &mut Rng) {
+        self.taken.clear();
+        let take = (n as f64 * self.params.subsample) as usize;
+        if take < n {
+            let taken = &mut self.taken;
+            sample(rng, n, take.max(1), |_, t| taken.push(t));
+        }
+    }
+
+    fn draw_features(&self, rng: &mut Rng) -> Vec<usize> {
+        let n = self.columns.len();
+        let take = ((n as f64 * self.params.colsample).round() as usize).clamp(1, n);
+        if take == n {
+            return (0..n).collect();
+        }
+        let mut chosen = Vec::with_capacity(take);
+        sample(rng, n, take, |i, taken| {
+            if taken {
+                chosen.push(i);
+            }
+        });
+        chosen
+    }
+}
+
+/// The best constant score per output: log odds, log shares, or the mean.
+fn start(data: &TrainingSet<'_>) -> Vec<f64> {
+    match data.target.task {
+        Task::Regression => vec![data.mean()],
+        Task::Binary => {
+            let p = data.mean().clamp(1e-9, 1.0 - 1e-9);
+            vec![ln(p / (1.0 - p))]
+        }
+        Task::Multiclass => {
+            let mut weights = vec![0.0; data.target.classes.len()];
+            for &row in data.rows {
+                weights[data.target.values[row as usize] as usize] += data.weight(row);
+            }
+            let all: f64 = weights.iter().sum();
+            weights.iter().map(|w| ln((w / all.max(1e-300)).max(1e-9))).collect()
+        }
+    }
+}
+
+/// Reads a boosted model from its saved form.
+pub fn load(text: &str) -> Result<Box<dyn Model>, LearnError> {
+    Ok(Box::new(TreeModel::load(NAME, text)?))
+}

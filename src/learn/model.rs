@@ -1,0 +1,272 @@
+//! The model of all tree ensembles: trees whose outputs are averaged or summed, and a link.
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::data::table::Task;
+use crate::stats::special::{sigmoid, softmax};
+
+use super::features::Features;
+use super::learner::{LearnError, Model, TrainingSet};
+use super::tree::nodes::{Codes, SavedTree, Tree};
+use super::tree::sum::MAX_ROWS;
+
+/// How the sum of the trees becomes a prediction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Link {
+    /// The mean of the trees.
+    Mean,
+    /// The sum of the trees.
+    Identity,
+    /// The logistic function of the sum.
+    Logistic,
+    /// Softmax over the sums of each class; tree `i` belongs to class `i mod classes`.
+    Softmax,
+}
+
+/// A fitted ensemble of trees.
+pub struct TreeModel {
+    kind: &'static str,
+    link: Link,
+    width: usize,
+    base: Vec<f64>,
+    trees: Vec<Tree>,
+    features: usize,
+    importance: Vec<f64>,
+    /// Whose codes the trees can read; none once loaded from a file.
+    binning: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Saved {
+    format: u32,
+    link: Link,
+    width: usize,
+    base: Vec<f64>,
+    importance: Vec<f64>,
+    trees: Vec<SavedTree>,
+}
+
+/// The newest format of saved tree ensembles that this release reads and the one it writes.
+const FORMAT: u32 = 1;
+
+/// Rows that are predicted tree by tree, so that one tree stays in the cache for all of them.
+const BLOCK: usize = 512;
+
+impl TreeModel {
+    pub(super) fn forest(
+        kind: &'static str,
+        width: usize,
+        trees: Vec<Tree>,
+        importance: Vec<f64>,
+        binning: u64,
+    ) -> Self {
+        TreeModel {
+            kind,
+            link: Link::Mean,
+            width,
+            base: vec![0.0; width],
+            trees,
+            features: importance.len(),
+            importance: shares(importance),
+            binning: Some(binning),
+        }
+    }
+
+    pub(super) fn boosted(
+        kind: &'static str,
+        task: Task,
+        base: Vec<f64>,
+        trees: Vec<Tree>,
+        importance: Vec<f64>,
+        binning: u64,
+    ) -> Self {
+        let link = match task {
+            Task::Binary => Link::Logistic,
+            Task::Multiclass => Link::Softmax,
+            Task::Regression => Link::Identity,
+        };
+        TreeModel {
+            kind,
+            link,
+            width: base.len(),
+            base,
+            trees,
+            features: importance.len(),
+            importance: shares(importance),
+            binning: Some(binning),
+        }
+    }
+
+    /// Number of trees.
+    pub fn trees(&self) -> usize {
+        self.trees.len()
+    }
+
+    /// Which output a tree of width 1 adds to.
+    fn output(&self, tree: usize) -> usize {
+        if self.link == Link::Softmax { tree % self.width } else { 0 }
+    }
+
+    #[inline]
+    fn add(&self, tree: usize, leaf: &[f64], out: &mut [f64]) {
+        if leaf.len() == 1 {
+            out[self.output(tree)] += leaf[0];
+        } else {
+            out.iter_mut().zip(leaf).for_each(|(o, v)| *o += v);
+        }
+    }
+
+    /// From the sum over trees to the prediction, in place.
+    #[inline]
+    fn finish(&self, out: &mut [f64]) {
+        match self.link {
+            Link::Mean => {
+                let trees = self.trees.len().max(1) as f64;
+                out.iter_mut().for_each(|o| *o /= trees);
+            }
+            Link::Identity => {}
+            Link::Logistic => out[0] = sigmoid(out[0]),
+            Link::Softmax => softmax(out),
+        }
+    }
+
+    pub(super) fn load(kind: &'static str, text: &str) -> Result<Self, LearnError> {
+        let bad = |what: String| LearnError::Saved { kind, what };
+        let saved: Saved = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
+        if saved.format > FORMAT {
+            let what = format!("format {} is newer than this release reads ({FORMAT}); update automl", saved.format);
+            return Err(bad(what));
+        }
+        let features = saved.importance.len();
+        if saved.width == 0 || saved.base.len() != saved.width {
+            return Err(bad("its width and base differ".to_owned()));
+        }
+        let tree_width = if saved.link == Link::Mean { saved.width } else { 1 };
+        let trees = saved.trees.into_iter().map(|t| Tree::from_saved(t, tree_width, features));
+        Ok(TreeModel {
+            kind,
+            link: saved.link,
+            width: saved.width,
+            base: saved.base,
+            trees: trees.collect::<Result<_, _>>()?,
+            features,
+            importance: saved.importance,
+            binning: None,
+        })
+    }
+}
+
+/// Gains as shares of their sum.
+fn shares(mut gains: Vec<f64>) -> Vec<f64> {
+    let all: f64 = gains.iter().sum();
+    if all > 0.0 {
+        gains.iter_mut().for_each(|g| *g /= all);
+    }
+    gains
+}
+
+impl Model for TreeModel {
+    fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    fn features(&self) -> usize {
+        self.features
+    }
+
+    fn predict_row(&self, row: &[f64], out: &mut [f64]) {
+        out.copy_from_slice(&self.base);
+        for (i, tree) in self.trees.iter().enumerate() {
+            self.add(i, tree.predict(row), out);
+        }
+        self.finish(out);
+    }
+
+    fn predict_rows(&self, features: &Features, rows: &[u32], fills: &[f64]) -> Vec<f64> {
+        let width = self.width;
+        let mut out = vec![0.0; rows.len() * width];
+        if self.binning == Some(features.binning) {
+            let columns = Codes::of(features, fills);
+            out.par_chunks_mut(BLOCK * width).zip(rows.par_chunks(BLOCK)).for_each(|(out, rows)| {
+                out.chunks_exact_mut(width).for_each(|o| o.copy_from_slice(&self.base));
+                for (i, tree) in self.trees.iter().enumerate() {
+                    for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
+                        self.add(i, tree.predict_codes(&columns, row), out);
+                    }
+                }
+                out.chunks_exact_mut(width).for_each(|o| self.finish(o));
+            });
+        } else {
+            let mut values = vec![0.0; features.len()];
+            for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
+                features.decode_row(row, fills, &mut values);
+                self.predict_row(&values, out);
+            }
+        }
+        out
+    }
+
+    fn importance(&self) -> Option<Vec<f64>> {
+        Some(self.importance.clone())
+    }
+
+    fn save(&self) -> Result<String, LearnError> {
+        let saved = Saved {
+            format: FORMAT,
+            link: self.link,
+            width: self.width,
+            base: self.base.clone(),
+            importance: self.importance.clone(),
+            trees: self.trees.iter().map(Tree::to_saved).collect(),
+        };
+        serde_json::to_string(&saved)
+            .map_err(|e| LearnError::Saved { kind: self.kind, what: e.to_string() })
+    }
+}
+
+/// Checks that a hyperparameter is within `low..=high`.
+pub(super) fn check(learner: &'static str, name: &str, value: f64, low: f64, high: f64) -> Result<(), LearnError> {
+    if (low..=high).contains(&value) {
+        return Ok(());
+    }
+    let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { format!("at least {low}") };
+    let what = format!("`{name}: {value}` is out of range; it must be {low} and at most {high}");
+    Err(LearnError::Params { learner, what })
+}
+
+impl TrainingSet<'_> {
+    /// Checks what every tree learner needs: rows, features, and no more of them than codes can count.
+    pub(super) fn check(&self, learner: &'static str) -> Result<(), LearnError> {
+        let fail = |what: String| Err(LearnError::Data { learner, what });
+        if self.rows.is_empty() {
+            return fail("there are no rows to learn from".to_owned());
+        }
+        if self.rows.len() > MAX_ROWS {
+            return fail(format!("{} rows are more than the {MAX_ROWS} it can take", self.rows.len()));
+        }
+        if self.features.is_empty() || self.features.len() > usize::from(u16::MAX) {
+            return fail(format!("{} features; 1 to {} are possible", self.features.len(), u16::MAX));
+        }
+        if self.target.task == Task::Multiclass && self.target.classes.len() > 255 {
+            return fail(format!("{} classes are more than the 255 it can tell apart", self.target.classes.len()));
+        }
+        Ok(())
+    }
+
+    /// The weighted mean of the target over the rows.
+    pub(super) fn mean(&self) -> f64 {
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for &row in self.rows {
+            sum += self.weight(row) * self.target.values[row as usize];
+            weights += self.weight(row);
+        }
+        if weights > 0.0 { sum / weights } else { 0.0 }
+    }
+}

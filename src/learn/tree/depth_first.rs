@@ -1,0 +1,200 @@
+//! Depth-first growth for forests: at every node a fresh draw of features, down to pure or smallest nodes.
+//!
+//! What a node minimises is an [`Impurity`]: [`Variance`] for numbers and two classes, [`super::gini::Gini`] for more.
+//! As in scikit-learn, features that are constant in the node count as drawn, but the draw goes on until one is not.
+
+use rand::Rng as _;
+
+use crate::seed::Rng;
+
+use super::nodes::Tree;
+use super::partition::partition;
+use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
+use super::sum::Sum;
+use super::{Column, histogram};
+
+/// Limits of one tree.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Most splits from the root to a leaf; 0 for no limit.
+    pub max_depth: u32,
+    /// Fewest rows of a node that is split.
+    pub min_split: usize,
+    /// Features drawn at each node.
+    pub features: usize,
+}
+
+/// What one feature offers at a node.
+pub(crate) enum Offer {
+    /// All rows have the same code.
+    Constant,
+    /// There are several codes but no allowed split.
+    Nothing,
+    /// The best split.
+    Split(Candidate),
+}
+
+/// What the nodes of a tree minimise.
+pub(crate) trait Impurity {
+    /// Looks at a node's rows; whether they are all alike.
+    fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool;
+    /// The best split of the node entered last on one feature.
+    fn offer(&mut self, column: &Column<'_>, feature: u16, rows: &[u32], sums: &[Sum]) -> Offer;
+    /// The numbers of the node entered last as a leaf.
+    fn leaf(&self, out: &mut [f64]);
+}
+
+/// Memory that the trees of one thread reuse.
+#[derive(Default)]
+pub struct Arena {
+    spare: Vec<(u32, Sum)>,
+    order: Vec<u16>,
+    stack: Vec<(usize, usize, usize, u32)>,
+}
+
+/// Grows one tree over `rows` and their `sums`, which are reordered. Gains are added to `importance` by feature.
+#[expect(clippy::too_many_arguments, reason = "the inputs of one tree; a struct would only rename them")]
+pub(crate) fn grow<I: Impurity>(
+    columns: &[Column<'_>],
+    rows: &mut [u32],
+    sums: &mut [Sum],
+    width: usize,
+    impurity: &mut I,
+    limits: &Limits,
+    rng: &mut Rng,
+    arena: &mut Arena,
+    importance: &mut [f64],
+) -> Tree {
+    let mut tree = Tree::new(width);
+    let mut values = vec![0.0; width];
+    arena.order.clear();
+    arena.order.extend(0..columns.len() as u16);
+    arena.stack.clear();
+    arena.stack.push((0, 0, rows.len(), 0));
+    while let Some((node, start, end, depth)) = arena.stack.pop() {
+        let (node_rows, node_sums) = (&mut rows[start..end], &mut sums[start..end]);
+        let pure = impurity.enter(node_rows, node_sums);
+        let stop = pure
+            || node_rows.len() < limits.min_split.max(2)
+            || (limits.max_depth > 0 && depth >= limits.max_depth);
+        let mut found: Option<Candidate> = None;
+        if !stop {
+            let mut drawn = 0;
+            let mut varied = false;
+            while drawn < columns.len() && (drawn < limits.features || !varied) {
+                // A step of Fisher and Yates; the product maps 32 random bits onto the rest.
+                let rest = (columns.len() - drawn) as u64;
+                let pick = drawn + ((u64::from(rng.next_u32()) * rest) >> 32) as usize;
+                arena.order.swap(drawn, pick);
+                let feature = arena.order[drawn];
+                drawn += 1;
+                let column = &columns[usize::from(feature)];
+                match impurity.offer(column, feature, node_rows, node_sums) {
+                    Offer::Constant => {}
+                    Offer::Nothing => varied = true,
+                    Offer::Split(one) => {
+                        varied = true;
+                        if found.is_none_or(|b| one.gain > b.gain) {
+                            found = Some(one);
+                        }
+                    }
+                }
+            }
+        }
+        let Some(split) = found else {
+            impurity.leaf(&mut values);
+            tree.set_leaf(node, &values);
+            continue;
+        };
+        let column = &columns[usize::from(split.feature)];
+        let lefts = partition(
+            column,
+            &split.split,
+            split.missing_left,
+            node_rows,
+            node_sums,
+            &mut arena.spare,
+        );
+        importance[usize::from(split.feature)] += split.gain.max(0.0);
+        let child = tree.split(node, split.feature, split.split, split.missing_left);
+        arena.stack.push((child + 1, start + lefts, end, depth + 1));
+        arena.stack.push((child, start, start + lefts, depth + 1));
+    }
+    tree
+}
+
+/// Variance of numbers, which for 0/1 is half the Gini impurity.
+pub(crate) struct Variance {
+    criterion: Criterion,
+    total: Sum,
+    slots: Vec<Sum>,
+    runs: Runs,
+    keys: Vec<u32>,
+    /// Added to leaf values: targets are centred to keep their sums small.
+    offset: f64,
+}
+
+/// Up to this many rows it is cheaper to sort a node's codes than to clear and read a long histogram.
+const SORT_ROWS: usize = 64;
+
+impl Variance {
+    pub fn new(criterion: Criterion, offset: f64) -> Self {
+        let keys = Vec::with_capacity(SORT_ROWS);
+        Variance { criterion, total: Sum::ZERO, slots: Vec::new(), runs: Vec::new(), keys, offset }
+    }
+}
+
+impl Impurity for Variance {
+    fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool {
+        let _ = rows;
+        self.total = sums.iter().fold(Sum::ZERO, |a, b| a + *b);
+        // All alike when every row has the first one's gradient per hessian.
+        sums.split_first().is_none_or(|(first, rest)| {
+            let (g, h) = (i128::from(first.gradient()), i128::from(first.hessian()));
+            rest.iter().all(|s| i128::from(s.gradient()) * h == g * i128::from(s.hessian()))
+        })
+    }
+
+    fn offer(&mut self, column: &Column<'_>, feature: u16, rows: &[u32], sums: &[Sum]) -> Offer {
+        let mut missing = Sum::ZERO;
+        if column.slots() == 2 && !column.has_missing {
+            let ones = histogram::sum_of_ones(column.codes, rows, sums);
+            if ones.count() == 0 || ones.count() == self.total.count() {
+                return Offer::Constant;
+            }
+            self.runs.clear();
+            self.runs.extend([(0, self.total - ones), (1, ones)]);
+        } else if rows.len() <= SORT_ROWS && column.bins > rows.len() && !column.has_missing {
+            // Code above position in one number: sorting them is stable and reads no second array.
+            self.keys.clear();
+            let key = |(i, row): (usize, &u32)| u32::from(column.codes[*row as usize]) << 16 | i as u32;
+            self.keys.extend(rows.iter().enumerate().map(key));
+            self.keys.sort_unstable();
+            self.runs.clear();
+            for key in &self.keys {
+                let (code, sum) = ((key >> 16) as u8, sums[(key & 0xffff) as usize]);
+                match self.runs.last_mut() {
+                    Some(last) if last.0 == code => last.1 += sum,
+                    _ => self.runs.push((code, sum)),
+                }
+            }
+        } else {
+            self.slots.resize(column.slots(), Sum::ZERO);
+            histogram::fill(column, rows, sums, self.total, &mut self.slots);
+            runs_of_histogram(&self.slots[..column.bins], &mut self.runs);
+            missing = self.slots.get(column.bins).copied().unwrap_or_default();
+        }
+        if self.runs.len() + usize::from(missing.count() > 0) < 2 {
+            return Offer::Constant;
+        }
+        match best(&self.criterion, column, feature, &mut self.runs, missing, self.total) {
+            Some(candidate) => Offer::Split(candidate),
+            None => Offer::Nothing,
+        }
+    }
+
+    fn leaf(&self, out: &mut [f64]) {
+        let (gradient, hessian) = self.criterion.parts(self.total);
+        out[0] = self.offset + if hessian > 0.0 { gradient / hessian } else { 0.0 };
+    }
+}

@@ -1,0 +1,49 @@
+//! Histograms: the sum of the rows of a node by code of one feature.
+
+use super::Column;
+use super::sum::Sum;
+
+/// Adds up `sums` by code into `slots`, which has [`Column::slots`] places and is overwritten. The last place is that of
+/// missing values where the column has any; with a fill it is empty and its rows are at the fill.
+pub(crate) fn fill(column: &Column<'_>, rows: &[u32], sums: &[Sum], total: Sum, slots: &mut [Sum]) {
+    debug_assert_eq!(slots.len(), column.slots());
+    let codes = column.codes;
+    if !column.has_missing {
+        if let [zero, one] = slots {
+            // Two codes need no table: the rows of code 1 are summed in registers and the rest is a difference.
+            *one = sum_of_ones(codes, rows, sums);
+            *zero = total - *one;
+            return;
+        }
+        slots.fill(Sum::ZERO);
+        for (&row, &sum) in rows.iter().zip(sums) {
+            slots[usize::from(codes[row as usize])] += sum;
+        }
+        return;
+    }
+    slots.fill(Sum::ZERO);
+    let missing = column.bins;
+    for (&row, &sum) in rows.iter().zip(sums) {
+        slots[usize::from(codes[row as usize]).min(missing)] += sum;
+    }
+    if usize::from(column.fill) < missing {
+        let there = std::mem::take(&mut slots[missing]);
+        slots[usize::from(column.fill)] += there;
+    }
+}
+
+/// The sum of the rows whose code is 1, for a column whose codes are 0 and 1.
+pub(crate) fn sum_of_ones(codes: &[u8], rows: &[u32], sums: &[Sum]) -> Sum {
+    let mut ones = Sum::ZERO;
+    for (&row, &sum) in rows.iter().zip(sums) {
+        ones += sum.masked(u64::from(codes[row as usize]).wrapping_neg());
+    }
+    ones
+}
+
+/// The sibling's histogram: `whole` minus `part`, in place of `whole`.
+pub(crate) fn subtract(whole: &mut [Sum], part: &[Sum]) {
+    for (w, p) in whole.iter_mut().zip(part) {
+        *w = *w - *p;
+    }
+}

@@ -1,0 +1,265 @@
+//! The tree that predicts: one flat array of 16-byte nodes, read by codes or by raw numbers with the same outcome.
+
+use serde::{Deserialize, Serialize};
+
+use crate::learn::features::Features;
+use crate::learn::learner::LearnError;
+
+const LEAF: u8 = 1;
+const MISSING_LEFT: u8 = 2;
+const SET: u8 = 4;
+
+/// Levels that go left, one bit per code.
+pub type LevelSet = [u64; 4];
+
+/// Whether `code` is in `set`.
+#[inline]
+pub fn in_set(set: &LevelSet, code: u8) -> bool {
+    set[usize::from(code >> 6)] >> (code & 63) & 1 == 1
+}
+
+/// How an inner node sends rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Split {
+    /// Left when the code is at most this one.
+    AtMost {
+        /// The largest code that goes left.
+        code: u8,
+        /// The number that the code stands for: left when the value is at most this one.
+        threshold: f64,
+    },
+    /// Left when the level is in the set.
+    In(LevelSet),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
+struct Node {
+    /// Inner: the threshold, or the index of the set. Leaf: the value of a tree of width 1.
+    number: f64,
+    /// Inner: the left child, the right one follows. Leaf: the first place in `values`.
+    link: u32,
+    feature: u16,
+    code: u8,
+    flags: u8,
+}
+
+/// A decision tree. Nodes are stored so that both children of a node are neighbours.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Tree {
+    nodes: Vec<Node>,
+    sets: Vec<LevelSet>,
+    /// Leaf values of a tree of width above 1.
+    values: Vec<f64>,
+    width: usize,
+}
+
+impl Tree {
+    /// A tree of one leaf without a value yet; leaves hold `width` numbers.
+    pub fn new(width: usize) -> Self {
+        let mut tree = Tree { nodes: Vec::new(), sets: Vec::new(), values: Vec::new(), width };
+        tree.push_leaf();
+        tree
+    }
+
+    /// Numbers per leaf.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of nodes, leaves included.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Never: a tree has at least one leaf.
+    pub fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
+    /// Number of leaves.
+    pub fn leaves(&self) -> usize {
+        self.nodes.len().div_ceil(2)
+    }
+
+    fn push_leaf(&mut self) {
+        let link = self.values.len() as u32;
+        if self.width > 1 {
+            self.values.resize(self.values.len() + self.width, 0.0);
+        }
+        self.nodes.push(Node { number: 0.0, link, feature: 0, code: 0, flags: LEAF });
+    }
+
+    /// Turns the leaf `node` into an inner node and returns its left child; the right one follows.
+    pub(crate) fn split(&mut self, node: usize, feature: u16, split: Split, missing_left: bool) -> usize {
+        let left = self.nodes.len();
+        self.push_leaf();
+        self.push_leaf();
+        let mut flags = if missing_left { MISSING_LEFT } else { 0 };
+        let (number, code) = match split {
+            Split::AtMost { code, threshold } => (threshold, code),
+            Split::In(set) => {
+                self.sets.push(set);
+                flags |= SET;
+                ((self.sets.len() - 1) as f64, 0)
+            }
+        };
+        self.nodes[node] = Node { number, link: left as u32, feature, code, flags };
+        left
+    }
+
+    /// Sets the numbers of the leaf `node`.
+    pub(crate) fn set_leaf(&mut self, node: usize, values: &[f64]) {
+        if self.width == 1 {
+            self.nodes[node].number = values[0];
+        } else {
+            let at = self.nodes[node].link as usize;
+            self.values[at..at + self.width].copy_from_slice(values);
+        }
+    }
+
+    fn leaf<'a>(&'a self, node: &'a Node) -> &'a [f64] {
+        if self.width == 1 {
+            std::slice::from_ref(&node.number)
+        } else {
+            &self.values[node.link as usize..node.link as usize + self.width]
+        }
+    }
+
+    #[inline]
+    fn step(&self, node: &Node, left: bool) -> &Node {
+        &self.nodes[node.link as usize + usize::from(!left)]
+    }
+
+    /// The leaf numbers of an encoded row; NaN is missing. An unknown level, below 0 or above 254, counts as missing.
+    #[inline]
+    pub fn predict(&self, row: &[f64]) -> &[f64] {
+        let mut node = &self.nodes[0];
+        while node.flags & LEAF == 0 {
+            let x = row[usize::from(node.feature)];
+            let left = if x.is_nan() {
+                node.flags & MISSING_LEFT != 0
+            } else if node.flags & SET != 0 {
+                in_set(&self.sets[node.number as usize], x as u8)
+            } else {
+                x <= node.number
+            };
+            node = self.step(node, left);
+        }
+        self.leaf(node)
+    }
+
+    /// The leaf numbers of a row of the matrix that the tree was grown on.
+    #[inline]
+    pub(crate) fn predict_codes(&self, columns: &[Codes<'_>], row: u32) -> &[f64] {
+        let mut node = &self.nodes[0];
+        while node.flags & LEAF == 0 {
+            let column = &columns[usize::from(node.feature)];
+            let mut code = column.codes[row as usize];
+            if code == Features::MISSING {
+                code = column.fill;
+            }
+            let left = if code == Features::MISSING {
+                node.flags & MISSING_LEFT != 0
+            } else if node.flags & SET != 0 {
+                in_set(&self.sets[node.number as usize], code)
+            } else {
+                code <= node.code
+            };
+            node = self.step(node, left);
+        }
+        self.leaf(node)
+    }
+
+    /// Multiplies all leaf values.
+    pub(crate) fn scale(&mut self, factor: f64) {
+        for node in self.nodes.iter_mut().filter(|n| n.flags & LEAF != 0) {
+            node.number *= factor;
+        }
+        self.values.iter_mut().for_each(|v| *v *= factor);
+    }
+
+    /// The stored form: columns instead of records, so that files stay small.
+    pub(crate) fn to_saved(&self) -> SavedTree {
+        SavedTree {
+            number: self.nodes.iter().map(|n| n.number).collect(),
+            link: self.nodes.iter().map(|n| n.link).collect(),
+            feature: self.nodes.iter().map(|n| n.feature).collect(),
+            flags: self.nodes.iter().map(|n| n.flags).collect(),
+            sets: self.sets.clone(),
+            values: self.values.clone(),
+        }
+    }
+
+    /// Reads the stored form and checks every link, so that prediction can neither leave the arrays nor run in a circle.
+    pub(crate) fn from_saved(saved: SavedTree, width: usize, features: usize) -> Result<Tree, LearnError> {
+        let bad = |what: &str| LearnError::Saved { kind: "tree", what: what.to_owned() };
+        let n = saved.number.len();
+        if n == 0 || width == 0 || saved.link.len() != n || saved.feature.len() != n || saved.flags.len() != n {
+            return Err(bad("its node arrays differ in length or are empty"));
+        }
+        let mut nodes = Vec::with_capacity(n);
+        for i in 0..n {
+            let node = Node {
+                number: saved.number[i],
+                link: saved.link[i],
+                feature: saved.feature[i],
+                code: 0,
+                flags: saved.flags[i],
+            };
+            let link = node.link as usize;
+            if node.flags & LEAF != 0 {
+                if width > 1 && link + width > saved.values.len() {
+                    return Err(bad("a leaf points outside of the values"));
+                }
+            } else {
+                if link <= i || link + 1 >= n {
+                    return Err(bad("a node points outside of the tree or back"));
+                }
+                if usize::from(node.feature) >= features {
+                    return Err(bad("a node asks for a feature that is not there"));
+                }
+                let set_ok = node.number >= 0.0 && (node.number as usize) < saved.sets.len();
+                if node.flags & SET != 0 && !set_ok {
+                    return Err(bad("a node points outside of the level sets"));
+                }
+            }
+            nodes.push(node);
+        }
+        Ok(Tree { nodes, sets: saved.sets, values: saved.values, width })
+    }
+}
+
+/// What prediction by codes needs of one feature.
+#[derive(Clone, Copy)]
+pub(crate) struct Codes<'a> {
+    /// One code per row of the dataset.
+    pub codes: &'a [u8],
+    /// The code that stands in for a missing one; [`Features::MISSING`] when it stays missing.
+    pub fill: u8,
+}
+
+impl<'a> Codes<'a> {
+    /// One per feature.
+    pub fn of(features: &'a Features, fills: &[f64]) -> Vec<Codes<'a>> {
+        let column = |(c, fill): (&'a crate::learn::features::Feature, &f64)| Codes {
+            codes: &c.codes,
+            fill: c.code(*fill),
+        };
+        features.columns.iter().zip(fills).map(column).collect()
+    }
+}
+
+/// A [`Tree`] in a model file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SavedTree {
+    number: Vec<f64>,
+    link: Vec<u32>,
+    feature: Vec<u16>,
+    flags: Vec<u8>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    sets: Vec<LevelSet>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    values: Vec<f64>,
+}
