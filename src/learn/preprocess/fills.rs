@@ -1,11 +1,11 @@
-//! What stands in for missing values, and the fitted pipeline that a model file carries.
+//! What stands in for missing values, and the fitted transform that a model file carries.
 
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Schema;
 use crate::learn::features::Features;
 
-use super::{Encoder, Missing};
+use super::{Encode, Encoder, Missing};
 
 /// One fill per feature, fitted on `rows` alone; NaN where the learner sees the value as missing.
 ///
@@ -47,7 +47,7 @@ fn median(values: &mut [f64]) -> f64 {
 /// Everything between a row of the table and the model: schema, encoding and fitted fills.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pipeline {
+pub struct Transform {
     /// The columns a row must have.
     pub schema: Schema,
     /// Which feature comes from which column.
@@ -56,16 +56,34 @@ pub struct Pipeline {
     pub fills: Vec<Option<f64>>,
 }
 
-impl Pipeline {
+impl Transform {
     /// Joins what was fitted; NaN fills become none.
     pub fn new(schema: Schema, encoder: Encoder, fills: &[f64]) -> Self {
         let fills = fills.iter().map(|f| (!f.is_nan()).then_some(*f)).collect();
-        Pipeline { schema, encoder, fills }
+        Transform { schema, encoder, fills }
     }
 
     /// Number of features.
     pub fn width(&self) -> usize {
         self.encoder.rules.len()
+    }
+
+    /// Checks what was read from a file: every rule must point at a column.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let columns = self.schema.fields.len();
+        let outside = |rule: &Encode| match rule {
+            Encode::Number { column }
+            | Encode::Mapped { column, .. }
+            | Encode::Indicator { column, .. }
+            | Encode::Level { column, .. } => *column >= columns,
+        };
+        if self.encoder.rules.iter().any(outside) {
+            return Err("an encoding rule points outside of the schema".to_owned());
+        }
+        if self.encoder.names.len() != self.width() || self.fills.len() != self.width() {
+            return Err("names, rules and fills differ in number".to_owned());
+        }
+        Ok(())
     }
 
     /// Turns a row of the table, in schema order with NaN for missing, into the numbers a model takes.

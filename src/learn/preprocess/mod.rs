@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use encode::{Encode, Encoder};
-pub use fills::{Pipeline, fit_fills};
+pub use fills::{Transform, fit_fills};
 
 /// What stands in for a missing number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

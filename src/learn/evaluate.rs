@@ -1,0 +1,104 @@
+//! Evaluation: the same folds and the same matrix for every learner and every trial.
+//!
+//! An [`Encoded`] dataset is made once for each way of preprocessing. Folds are row lists into it; what preprocessing has
+//! to fit is fitted per fold on its training rows and handed to the learner beside the matrix.
+
+use rayon::prelude::*;
+
+use crate::data::split::Fold;
+use crate::data::table::Dataset;
+use crate::seed::Seed;
+
+use super::features::Features;
+use super::learner::{LearnError, Learner, Model, TrainingSet};
+use super::preprocess::{Encoder, Preprocess, PreprocessError, Transform, fit_fills};
+
+/// Bins per numeric feature.
+pub const MAX_BINS: usize = 255;
+
+/// A dataset encoded in one way, with the fills of each fold and of all training rows.
+pub struct Encoded {
+    /// How columns become features.
+    pub encoder: Encoder,
+    /// The shared matrix; edges come from the training rows.
+    pub features: Features,
+    fold_fills: Vec<Vec<f64>>,
+    train_fills: Vec<f64>,
+}
+
+impl Encoded {
+    /// Encodes all rows of `dataset`; bins are fitted on `train`, fills on `train` and on the training rows of each fold.
+    ///
+    /// # Errors
+    /// See [`Encoder::new`].
+    pub fn new(
+        dataset: &Dataset,
+        spec: &Preprocess,
+        train: &[u32],
+        folds: &[Fold],
+    ) -> Result<Self, PreprocessError> {
+        let encoder = Encoder::new(spec, &dataset.table.schema)?;
+        let features = Features::build(&dataset.table, &encoder, train, MAX_BINS);
+        let fills = |rows: &[u32]| fit_fills(spec.missing, &encoder, &features, rows);
+        let fold_fills = folds.iter().map(|f| fills(&f.train)).collect();
+        let train_fills = fills(train);
+        Ok(Encoded { encoder, features, fold_fills, train_fills })
+    }
+
+    /// Fits on the training rows of every fold and predicts its other rows, folds in parallel. One block of
+    /// predictions per fold, row-major in the order of [`Fold::test`].
+    ///
+    /// # Errors
+    /// That of the first fold, in order, that failed.
+    pub fn cross_predict(
+        &self,
+        learner: &dyn Learner,
+        dataset: &Dataset,
+        folds: &[Fold],
+        seed: Seed,
+    ) -> Result<Vec<Vec<f64>>, LearnError> {
+        let results: Vec<Result<Vec<f64>, LearnError>> = folds
+            .par_iter()
+            .zip(&self.fold_fills)
+            .enumerate()
+            .map(|(i, (fold, fills))| {
+                let data = self.training_set(dataset, &fold.train, fills);
+                let model = learner.fit(&data, seed.child("fold", i as u64))?;
+                Ok(model.predict_rows(&self.features, &fold.test, fills))
+            })
+            .collect();
+        results.into_iter().collect()
+    }
+
+    /// Fits on all training rows.
+    ///
+    /// # Errors
+    /// That of the learner.
+    pub fn fit(
+        &self,
+        learner: &dyn Learner,
+        dataset: &Dataset,
+        train: &[u32],
+        seed: Seed,
+    ) -> Result<(Transform, Box<dyn Model>), LearnError> {
+        let data = self.training_set(dataset, train, &self.train_fills);
+        let model = learner.fit(&data, seed)?;
+        let schema = dataset.table.schema.clone();
+        Ok((Transform::new(schema, self.encoder.clone(), &self.train_fills), model))
+    }
+
+    /// Predicts rows of the dataset with a model of [`Encoded::fit`].
+    pub fn predict(&self, model: &dyn Model, rows: &[u32]) -> Vec<f64> {
+        model.predict_rows(&self.features, rows, &self.train_fills)
+    }
+
+    fn training_set<'a>(
+        &'a self,
+        dataset: &'a Dataset,
+        rows: &'a [u32],
+        fills: &'a [f64],
+    ) -> TrainingSet<'a> {
+        let target = &dataset.target;
+        TrainingSet { features: &self.features, target, rows, weights: None, fills }
+    }
+}

@@ -1,0 +1,96 @@
+//! The table of learners: one entry per name, read by configuration, help, "did you mean", documentation and model files.
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json};
+
+use crate::data::table::Task;
+
+use super::learner::{LearnError, Learner, Model};
+use super::{forest, gbt};
+
+/// One learner.
+pub struct LearnerEntry {
+    /// The name to write in an experiment file.
+    pub name: &'static str,
+    /// One line for help.
+    pub summary: &'static str,
+    /// What it can predict.
+    pub tasks: &'static [Task],
+    /// Whether it takes missing values and categories as they are.
+    pub native: bool,
+    /// The search space that is used when an experiment names none, in the grammar of `search.params` without prefix.
+    pub space: &'static str,
+    /// Makes the learner from its hyperparameters.
+    pub build: fn(Map<String, Json>) -> Result<Box<dyn Learner>, LearnError>,
+    /// Reads a model that it fitted.
+    pub load: fn(&str) -> Result<Box<dyn Model>, LearnError>,
+}
+
+const ALL: &[Task] = &[Task::Binary, Task::Multiclass, Task::Regression];
+
+/// All learners.
+pub const LEARNERS: &[LearnerEntry] = &[
+    LearnerEntry {
+        name: "random_forest",
+        summary: "random forest on binned data",
+        tasks: ALL,
+        native: true,
+        space: "n_estimators: {int: [50, 500], log: true}
+max_depth: {int: [2, 24]}
+min_samples_leaf: {int: [1, 32], log: true}
+max_features: {float: [0.1, 1.0]}
+",
+        build: |p| Ok(Box::new(params::<forest::ForestParams>("random_forest", p)?.build()?)),
+        load: forest::load,
+    },
+    LearnerEntry {
+        name: "gbt",
+        summary: "gradient-boosted trees on binned data",
+        tasks: ALL,
+        native: true,
+        space: "n_estimators: {int: [50, 500], log: true}
+learning_rate: {float: [0.01, 0.3], log: true}
+max_depth: {int: [2, 10]}
+max_leaves: 255
+min_leaf: {int: [1, 64], log: true}
+subsample: {float: [0.5, 1.0]}
+colsample: {float: [0.5, 1.0]}
+reg_lambda: {float: [0.001, 10.0], log: true}
+",
+        build: |p| Ok(Box::new(params::<gbt::GbtParams>("gbt", p)?.build()?)),
+        load: gbt::load,
+    },
+];
+
+/// There is no learner of this name.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("there is no learner `{name}`{}; there are {known}", suggestion.as_ref().map_or(String::new(), |s| format!(", did you mean `{s}`?")))]
+pub struct UnknownLearner {
+    /// The name asked for.
+    pub name: String,
+    /// The closest name, if one is close.
+    pub suggestion: Option<&'static str>,
+    /// All names.
+    pub known: String,
+}
+
+/// The learner of this name.
+///
+/// # Errors
+/// [`UnknownLearner`] with the closest name.
+pub fn find(name: &str) -> Result<&'static LearnerEntry, UnknownLearner> {
+    LEARNERS.iter().find(|e| e.name == name).ok_or_else(|| {
+        let names: Vec<&'static str> = LEARNERS.iter().map(|e| e.name).collect();
+        let close = |n: &&str| strsim::damerau_levenshtein(n, name) <= 1 + n.len() / 4;
+        UnknownLearner {
+            name: name.to_owned(),
+            suggestion: names.iter().copied().filter(close).min_by_key(|n| strsim::damerau_levenshtein(n, name)),
+            known: names.join(", "),
+        }
+    })
+}
+
+fn params<P: DeserializeOwned>(learner: &'static str, given: Map<String, Json>) -> Result<P, LearnError> {
+    serde_json::from_value(Json::Object(given))
+        .map_err(|e| LearnError::Params { learner, what: e.to_string() })
+}
