@@ -2,3 +2,4 @@
 
 pub mod record;
 pub mod space;
+pub mod storage;

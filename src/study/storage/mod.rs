@@ -4,9 +4,11 @@
 //! - A call that returned `Ok` is durable to the degree the storage promises; a call that failed changed nothing.
 //! - A trial is written when it begins and when it finishes. Each write is one transaction that carries everything.
 //! - Trial numbers are dense from 0. A finished trial never changes again: writing it is [`StorageError::TrialFinished`].
+//! - Numbers come back to the last bit, except that a storage may forget the sign of a zero (SQLite does).
 //! - Reads return copies; later writes do not change them.
 
 pub mod conformance;
+pub mod crashing;
 pub mod memory;
 pub mod sqlite;
 
@@ -47,6 +49,16 @@ pub enum StorageError {
         number: u64,
         /// The number that comes next.
         next: u64,
+    },
+    /// A record that breaks the rules of [`TrialRecord`].
+    #[error("trial {number} of study `{study}` cannot be stored: {what}")]
+    InvalidTrial {
+        /// The study's name.
+        study: String,
+        /// The trial's number.
+        number: u64,
+        /// Which rule, and what to do.
+        what: &'static str,
     },
     /// What is stored cannot be understood.
     #[error("study `{study}` holds something unreadable: {what}")]

@@ -1,0 +1,573 @@
+//! Studies in SQLite, in the tables of Optuna's relational storage, so that Optuna and its dashboard open the
+//! live file and this program opens theirs.
+//!
+//! **Contract.** That of [`Storage`], durable on disk. One call is one transaction. Reading a study takes one pass
+//! over each table. Times are UTC, as in Optuna 5 (Optuna 4 wrote local time into the same columns; nothing tells
+//! them apart, and no result depends on them). The final value that Optuna copies from the last report into a
+//! pruned trial is not read. Bare `NaN` and infinities in attributes are read as text.
+
+mod json;
+mod schema;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::db::{Arg, Db, DbError, Tx};
+
+use super::super::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
+use super::super::space::{Assignment, Domain};
+use super::{Storage, StorageError};
+
+/// A [`Storage`] in one SQLite file, or in memory.
+#[derive(Debug)]
+pub struct SqliteStorage {
+    db: Arc<Db>,
+}
+
+impl SqliteStorage {
+    /// Opens the file at `path`, creates it when there is none, and creates the tables that are missing.
+    ///
+    /// # Errors
+    /// [`DbError`]: not a database, not writable, or tables of another version.
+    pub fn open(path: &Path) -> Result<Self, DbError> {
+        Self::with_db(Arc::new(Db::open(path)?))
+    }
+
+    /// An empty storage that vanishes when dropped.
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn in_memory() -> Result<Self, DbError> {
+        Self::with_db(Arc::new(Db::in_memory()?))
+    }
+
+    /// Uses a database that others use too, so that the process has one writer.
+    ///
+    /// # Errors
+    /// As [`SqliteStorage::open`].
+    pub fn with_db(db: Arc<Db>) -> Result<Self, DbError> {
+        schema::prepare(&db)?;
+        Ok(SqliteStorage { db })
+    }
+}
+
+impl Storage for SqliteStorage {
+    fn create_study(&self, study: &StudyRecord) -> Result<(), StorageError> {
+        self.db.write(|tx| {
+            if find_study(tx, &study.name)?.is_some() {
+                return Err(StorageError::StudyExists {
+                    name: study.name.clone(),
+                });
+            }
+            tx.execute(
+                "INSERT INTO studies (study_name) VALUES (?1)",
+                &[(&study.name).into()],
+            )?;
+            let id = tx.last_id();
+            for (objective, direction) in study.directions.iter().enumerate() {
+                tx.execute(
+                    "INSERT INTO study_directions (direction, study_id, objective) VALUES (?1, ?2, ?3)",
+                    &[
+                        direction_name(*direction).into(),
+                        id.into(),
+                        (objective as i64).into(),
+                    ],
+                )?;
+            }
+            write_study_attrs(tx, id, &study.user_attrs, &study.system_attrs)
+        })
+    }
+
+    fn load_study(&self, name: &str) -> Result<Option<StudyRecord>, StorageError> {
+        self.db.read(|tx| match find_study(tx, name)? {
+            Some(id) => read_study(tx, id, name).map(Some),
+            None => Ok(None),
+        })
+    }
+
+    fn load_studies(&self) -> Result<Vec<StudyRecord>, StorageError> {
+        self.db.read(|tx| {
+            let studies = tx.rows(
+                "SELECT study_id, study_name FROM studies ORDER BY study_id",
+                &[],
+                |row| Ok::<_, StorageError>((row.int(0)?, row.text(1)?.to_owned())),
+            )?;
+            studies
+                .iter()
+                .map(|(id, name)| read_study(tx, *id, name))
+                .collect()
+        })
+    }
+
+    fn annotate_study(
+        &self,
+        name: &str,
+        user_attrs: &Attrs,
+        system_attrs: &Attrs,
+    ) -> Result<(), StorageError> {
+        self.db.write(|tx| {
+            let id = existing_study(tx, name)?;
+            write_study_attrs(tx, id, user_attrs, system_attrs)
+        })
+    }
+
+    fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
+        self.db.read(|tx| {
+            let id = existing_study(tx, study)?;
+            read_trials(tx, id, study)
+        })
+    }
+
+    fn write_trial(&self, study: &str, trial: &TrialRecord) -> Result<(), StorageError> {
+        self.db.write(|tx| {
+            let study_id = existing_study(tx, study)?;
+            let objectives = tx.first(
+                "SELECT COUNT(*) FROM study_directions WHERE study_id = ?1",
+                &[study_id.into()],
+                |row| row.int(0),
+            )?;
+            check_values(study, trial, objectives.unwrap_or(0))?;
+            let id = write_trial_row(tx, study_id, study, trial)?;
+            write_trial_parts(tx, id, trial)?;
+            Ok(())
+        })
+    }
+}
+
+fn find_study(tx: &Tx<'_>, name: &str) -> Result<Option<i64>, DbError> {
+    tx.first(
+        "SELECT study_id FROM studies WHERE study_name = ?1",
+        &[name.into()],
+        |row| row.int(0),
+    )
+}
+
+fn existing_study(tx: &Tx<'_>, name: &str) -> Result<i64, StorageError> {
+    find_study(tx, name)?.ok_or_else(|| StorageError::NoStudy {
+        name: name.to_owned(),
+    })
+}
+
+fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Minimize => "MINIMIZE",
+        Direction::Maximize => "MAXIMIZE",
+    }
+}
+
+fn state_name(state: TrialState) -> &'static str {
+    match state {
+        TrialState::Waiting => "WAITING",
+        TrialState::Running => "RUNNING",
+        TrialState::Complete => "COMPLETE",
+        TrialState::Pruned => "PRUNED",
+        TrialState::Fail => "FAIL",
+    }
+}
+
+fn state_of(name: &str) -> Option<TrialState> {
+    Some(match name {
+        "WAITING" => TrialState::Waiting,
+        "RUNNING" => TrialState::Running,
+        "COMPLETE" => TrialState::Complete,
+        "PRUNED" => TrialState::Pruned,
+        "FAIL" => TrialState::Fail,
+        _ => return None,
+    })
+}
+
+/// A number beside the name of its kind; infinities and NaN leave the number empty.
+fn number_columns(value: f64) -> (Option<f64>, &'static str) {
+    if value.is_nan() {
+        (None, "NAN")
+    } else if value == f64::INFINITY {
+        (None, "INF_POS")
+    } else if value == f64::NEG_INFINITY {
+        (None, "INF_NEG")
+    } else {
+        (Some(value), "FINITE")
+    }
+}
+
+fn number_of(value: Option<f64>, kind: &str) -> Option<f64> {
+    match kind {
+        "FINITE" => value,
+        "INF_POS" => Some(f64::INFINITY),
+        "INF_NEG" => Some(f64::NEG_INFINITY),
+        "NAN" => Some(f64::NAN),
+        _ => None,
+    }
+}
+
+fn corrupt(study: &str, what: impl Into<String>) -> StorageError {
+    StorageError::Corrupt {
+        study: study.to_owned(),
+        what: what.into(),
+    }
+}
+
+fn write_study_attrs(
+    tx: &Tx<'_>,
+    study: i64,
+    user_attrs: &Attrs,
+    system_attrs: &Attrs,
+) -> Result<(), StorageError> {
+    let tables = [
+        (
+            "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES (?1, ?2, ?3)
+             ON CONFLICT (study_id, key) DO UPDATE SET value_json = excluded.value_json",
+            user_attrs,
+        ),
+        (
+            "INSERT INTO study_system_attributes (study_id, key, value_json) VALUES (?1, ?2, ?3)
+             ON CONFLICT (study_id, key) DO UPDATE SET value_json = excluded.value_json",
+            system_attrs,
+        ),
+    ];
+    for (sql, attrs) in tables {
+        for (key, value) in attrs {
+            tx.execute(
+                sql,
+                &[study.into(), key.into(), (&value.to_string()).into()],
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn read_study(tx: &Tx<'_>, id: i64, name: &str) -> Result<StudyRecord, StorageError> {
+    let directions = tx.rows(
+        "SELECT direction FROM study_directions WHERE study_id = ?1 ORDER BY objective",
+        &[id.into()],
+        |row| match row.text(0)? {
+            // Optuna minimizes when nothing was said.
+            "MINIMIZE" | "NOT_SET" => Ok(Direction::Minimize),
+            "MAXIMIZE" => Ok(Direction::Maximize),
+            other => Err(corrupt(name, format!("the direction `{other}`"))),
+        },
+    )?;
+    if directions.is_empty() {
+        return Err(corrupt(name, "no direction"));
+    }
+    let attrs = |sql: &str| -> Result<Attrs, StorageError> {
+        let mut attrs = Attrs::new();
+        tx.each(sql, &[id.into()], |row| {
+            let key = row.text(0)?;
+            let value = json::read(row.text(1)?)
+                .map_err(|e| corrupt(name, format!("the attribute `{key}`: {e}")))?;
+            attrs.insert(key.to_owned(), value);
+            Ok::<_, StorageError>(())
+        })?;
+        Ok(attrs)
+    };
+    Ok(StudyRecord {
+        name: name.to_owned(),
+        directions,
+        user_attrs: attrs("SELECT key, value_json FROM study_user_attributes WHERE study_id = ?1")?,
+        system_attrs: attrs(
+            "SELECT key, value_json FROM study_system_attributes WHERE study_id = ?1",
+        )?,
+    })
+}
+
+/// Optuna asserts both when it reads, so such a row would make the whole study unreadable to it.
+fn check_values(study: &str, trial: &TrialRecord, objectives: i64) -> Result<(), StorageError> {
+    let what = if trial.values.iter().any(|v| v.is_nan()) {
+        "its final value is NaN; record it as failed"
+    } else if trial.state == TrialState::Complete && trial.values.len() as i64 != objectives {
+        "it is complete and has not one value per direction of the study"
+    } else {
+        return Ok(());
+    };
+    Err(StorageError::InvalidTrial {
+        study: study.to_owned(),
+        number: trial.number,
+        what,
+    })
+}
+
+fn write_trial_row(
+    tx: &Tx<'_>,
+    study_id: i64,
+    study: &str,
+    trial: &TrialRecord,
+) -> Result<i64, StorageError> {
+    let started = trial.started.map(Timestamp::to_sql);
+    let finished = trial.finished.map(Timestamp::to_sql);
+    let found = tx.first(
+        "SELECT trial_id, state FROM trials WHERE study_id = ?1 AND number = ?2",
+        &[study_id.into(), trial.number.into()],
+        |row| Ok::<_, StorageError>((row.int(0)?, state_of(row.text(1)?))),
+    )?;
+    match found {
+        Some((_, Some(state))) if state.is_finished() => Err(StorageError::TrialFinished {
+            study: study.to_owned(),
+            number: trial.number,
+        }),
+        Some((id, _)) => {
+            tx.execute(
+                "UPDATE trials SET state = ?2, datetime_start = ?3, datetime_complete = ?4 WHERE trial_id = ?1",
+                &[
+                    id.into(),
+                    state_name(trial.state).into(),
+                    started.as_ref().into(),
+                    finished.as_ref().into(),
+                ],
+            )?;
+            Ok(id)
+        }
+        None => {
+            let last = tx.first(
+                "SELECT MAX(number) FROM trials WHERE study_id = ?1",
+                &[study_id.into()],
+                |row| row.opt_int(0),
+            )?;
+            let next = last.flatten().map_or(0, |n| n as u64 + 1);
+            if trial.number != next {
+                return Err(StorageError::NumberGap {
+                    study: study.to_owned(),
+                    number: trial.number,
+                    next,
+                });
+            }
+            tx.execute(
+                "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                &[
+                    trial.number.into(),
+                    study_id.into(),
+                    state_name(trial.state).into(),
+                    started.as_ref().into(),
+                    finished.as_ref().into(),
+                ],
+            )?;
+            Ok(tx.last_id())
+        }
+    }
+}
+
+/// Replaces everything that hangs on a trial. A new trial has nothing to delete, and the deletes cost little.
+fn write_trial_parts(tx: &Tx<'_>, id: i64, trial: &TrialRecord) -> Result<(), DbError> {
+    for sql in [
+        "DELETE FROM trial_params WHERE trial_id = ?1",
+        "DELETE FROM trial_values WHERE trial_id = ?1",
+        "DELETE FROM trial_intermediate_values WHERE trial_id = ?1",
+        "DELETE FROM trial_user_attributes WHERE trial_id = ?1",
+        "DELETE FROM trial_system_attributes WHERE trial_id = ?1",
+    ] {
+        tx.execute(sql, &[id.into()])?;
+    }
+    for param in &trial.params.0 {
+        tx.execute(
+            "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)
+             VALUES (?1, ?2, ?3, ?4)",
+            &[
+                id.into(),
+                (&param.name).into(),
+                param.internal.into(),
+                (&json::write_domain(&param.domain)).into(),
+            ],
+        )?;
+    }
+    for (objective, value) in trial.values.iter().enumerate() {
+        let (value, kind) = number_columns(*value);
+        tx.execute(
+            "INSERT INTO trial_values (trial_id, objective, value, value_type) VALUES (?1, ?2, ?3, ?4)",
+            &[id.into(), (objective as i64).into(), value.into(), kind.into()],
+        )?;
+    }
+    for (step, value) in &trial.intermediate {
+        let (value, kind) = number_columns(*value);
+        tx.execute(
+            "INSERT INTO trial_intermediate_values
+                (trial_id, step, intermediate_value, intermediate_value_type)
+             VALUES (?1, ?2, ?3, ?4)",
+            &[id.into(), (*step).into(), value.into(), kind.into()],
+        )?;
+    }
+    let attrs = [
+        (
+            "INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (?1, ?2, ?3)",
+            &trial.user_attrs,
+        ),
+        (
+            "INSERT INTO trial_system_attributes (trial_id, key, value_json) VALUES (?1, ?2, ?3)",
+            &trial.system_attrs,
+        ),
+    ];
+    for (sql, attrs) in attrs {
+        for (key, value) in attrs {
+            tx.execute(sql, &[id.into(), key.into(), (&value.to_string()).into()])?;
+        }
+    }
+    Ok(())
+}
+
+fn read_trials(tx: &Tx<'_>, study_id: i64, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
+    // From a row's trial id to its place in `trials`; only looked up, never iterated.
+    let mut places: HashMap<i64, usize> = HashMap::new();
+    let mut trials: Vec<TrialRecord> = Vec::new();
+    let mut ids = (i64::MAX, i64::MIN);
+    tx.each(
+        "SELECT trial_id, number, state, datetime_start, datetime_complete
+         FROM trials WHERE study_id = ?1 ORDER BY number",
+        &[study_id.into()],
+        |row| {
+            let id = row.int(0)?;
+            let number = trials.len() as u64;
+            let found = row.opt_int(1)?;
+            if found != Some(number as i64) {
+                let found = found.map_or("none".to_owned(), |n| n.to_string());
+                return Err(corrupt(
+                    study,
+                    format!("trial number {found} where {number} is next"),
+                ));
+            }
+            let state = row.text(2)?;
+            let mut trial = TrialRecord::waiting(number);
+            trial.state = state_of(state)
+                .ok_or_else(|| corrupt(study, format!("the state `{state}` of trial {number}")))?;
+            let time = |column| match row.opt_text(column)? {
+                None => Ok(None),
+                Some(text) => Timestamp::from_sql(text)
+                    .map(Some)
+                    .ok_or_else(|| corrupt(study, format!("the time `{text}` of trial {number}"))),
+            };
+            trial.started = time(3)?;
+            trial.finished = time(4)?;
+            places.insert(id, trials.len());
+            ids = (ids.0.min(id), ids.1.max(id));
+            trials.push(trial);
+            Ok(())
+        },
+    )?;
+    if trials.is_empty() {
+        return Ok(trials);
+    }
+    // The trials of one study lie together, so a range of ids takes the index; rows of others are skipped.
+    let range: [Arg<'_>; 2] = [ids.0.into(), ids.1.into()];
+
+    let mut domains: HashMap<String, Domain> = HashMap::new();
+    let mut order: Vec<Vec<i64>> = vec![Vec::new(); trials.len()];
+    tx.each(
+        "SELECT trial_id, param_id, param_name, param_value, distribution_json
+         FROM trial_params WHERE trial_id BETWEEN ?1 AND ?2",
+        &range,
+        |row| {
+            let Some(&place) = places.get(&row.int(0)?) else {
+                return Ok(());
+            };
+            let name = row.text(2)?;
+            let text = row.text(4)?;
+            let domain = match domains.get(text) {
+                Some(domain) => domain.clone(),
+                None => {
+                    let domain = json::read_domain(text).map_err(|what| {
+                        corrupt(
+                            study,
+                            format!("parameter `{name}` of trial {place}: {what}"),
+                        )
+                    })?;
+                    domains.insert(text.to_owned(), domain.clone());
+                    domain
+                }
+            };
+            // The index gives the names in alphabetical order; the ids tell in which they were drawn.
+            let id = row.int(1)?;
+            let at = order[place].partition_point(|other| *other < id);
+            order[place].insert(at, id);
+            trials[place].params.0.insert(
+                at,
+                Assignment {
+                    name: name.to_owned(),
+                    domain,
+                    internal: row.real(3)?,
+                },
+            );
+            Ok::<_, StorageError>(())
+        },
+    )?;
+
+    tx.each(
+        "SELECT trial_id, objective, value, value_type FROM trial_values
+         WHERE trial_id BETWEEN ?1 AND ?2 ORDER BY trial_id, objective",
+        &range,
+        |row| {
+            let Some(&place) = places.get(&row.int(0)?) else {
+                return Ok(());
+            };
+            let trial = &mut trials[place];
+            if trial.state != TrialState::Complete {
+                return Ok(());
+            }
+            let value = number_of(row.opt_real(2)?, row.text(3)?)
+                .filter(|v| !v.is_nan() && row.int(1).is_ok_and(|o| o == trial.values.len() as i64))
+                .ok_or_else(|| corrupt(study, format!("the values of trial {place}")))?;
+            trial.values.push(value);
+            Ok::<_, StorageError>(())
+        },
+    )?;
+    if let Some(trial) = trials
+        .iter()
+        .find(|t| t.state == TrialState::Complete && t.values.is_empty())
+    {
+        return Err(corrupt(
+            study,
+            format!("trial {} is complete and has no value", trial.number),
+        ));
+    }
+
+    tx.each(
+        "SELECT trial_id, step, intermediate_value, intermediate_value_type FROM trial_intermediate_values
+         WHERE trial_id BETWEEN ?1 AND ?2",
+        &range,
+        |row| {
+            let Some(&place) = places.get(&row.int(0)?) else {
+                return Ok(());
+            };
+            let step = row.int(1)?;
+            let value = number_of(row.opt_real(2)?, row.text(3)?).ok_or_else(|| {
+                corrupt(study, format!("the value of trial {place} at step {step}"))
+            })?;
+            trials[place].intermediate.insert(step, value);
+            Ok::<_, StorageError>(())
+        },
+    )?;
+
+    for (sql, system) in [
+        (
+            "SELECT trial_id, key, value_json FROM trial_user_attributes WHERE trial_id BETWEEN ?1 AND ?2",
+            false,
+        ),
+        (
+            "SELECT trial_id, key, value_json FROM trial_system_attributes WHERE trial_id BETWEEN ?1 AND ?2",
+            true,
+        ),
+    ] {
+        tx.each(sql, &range, |row| {
+            let Some(&place) = places.get(&row.int(0)?) else {
+                return Ok(());
+            };
+            let key = row.text(1)?;
+            let value = json::read(row.text(2)?).map_err(|e| {
+                corrupt(
+                    study,
+                    format!("the attribute `{key}` of trial {place}: {e}"),
+                )
+            })?;
+            let trial = &mut trials[place];
+            let attrs = if system {
+                &mut trial.system_attrs
+            } else {
+                &mut trial.user_attrs
+            };
+            attrs.insert(key.to_owned(), value);
+            Ok::<_, StorageError>(())
+        })?;
+    }
+    Ok(trials)
+}
