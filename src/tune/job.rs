@@ -1,0 +1,360 @@
+//! An experiment with its data: read, split and encoded once, then shared by every trial.
+//!
+//! **Contract.** A trial's score is a function of the experiment, the data and the trial's parameters and number. The
+//! holdout is read in [`Job::refit`] only, once, after the search.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use crate::data::csv::{ReadOptions, read_dataset};
+use crate::data::error::DataError;
+use crate::data::split::{Fold, Split, SplitError, holdout, k_fold};
+use crate::data::table::{Dataset, Task};
+use crate::data::telco;
+use crate::learn::evaluate::Encoded;
+use crate::learn::learner::{LearnError, Learner};
+use crate::learn::metric::{self, Goal, MetricEntry, MetricError, Scores};
+use crate::learn::pipeline::{Card, Pipeline};
+use crate::learn::preprocess::{Preprocess, PreprocessError};
+use crate::learn::table::{self, UnknownLearner};
+use crate::seed::Seed;
+use crate::study::declared::Space;
+use crate::study::objective::Stop;
+use crate::study::record::{Direction, TrialRecord};
+use crate::study::space::Value;
+use crate::study::trial::Trial;
+
+use super::experiment::{Experiment, preset};
+use super::search::{PREPROCESS, Search};
+use super::yaml::YamlError;
+
+/// Why an experiment cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JobError {
+    /// The experiment file is wrong.
+    #[error(transparent)]
+    Experiment(#[from] YamlError),
+    /// A setting that only the data shows to be wrong.
+    #[error("{file}: {what}")]
+    Setting {
+        /// The experiment file.
+        file: String,
+        /// What is wrong and what would be right.
+        what: String,
+    },
+    /// The data cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The data cannot be split as asked.
+    #[error("{file}: {key}: {source}")]
+    Split {
+        /// The experiment file.
+        file: String,
+        /// The part of the file that asks for it.
+        key: &'static str,
+        /// Why not.
+        source: SplitError,
+    },
+    /// The columns cannot become features as asked.
+    #[error("{file}: preprocess: {source}")]
+    Preprocess {
+        /// The experiment file.
+        file: String,
+        /// Why not.
+        source: PreprocessError,
+    },
+    /// The metric does not exist or does not fit.
+    #[error("{file}: metric: {source}")]
+    Metric {
+        /// The experiment file.
+        file: String,
+        /// Why not.
+        source: MetricError,
+    },
+    /// The best trial's learner does not exist in this build.
+    #[error(transparent)]
+    Learner(#[from] UnknownLearner),
+    /// The best trial cannot be fitted again.
+    #[error(transparent)]
+    Refit(#[from] LearnError),
+    /// The refit model cannot be scored.
+    #[error("the refit model cannot be scored: {0}")]
+    Score(MetricError),
+}
+
+/// An experiment that is ready to be searched.
+pub struct Job {
+    /// What was written.
+    pub experiment: Experiment,
+    /// The rows.
+    pub dataset: Dataset,
+    /// Rows for training and rows kept back.
+    pub split: Split,
+    /// What trials are compared by.
+    pub metric: &'static MetricEntry,
+    /// The space and the learners.
+    pub search: Search,
+    folds: Vec<Fold>,
+    /// One per way of preprocessing; the empty name is the one of the file.
+    encodings: BTreeMap<String, Encoded>,
+    /// Target values of the test rows, per fold.
+    truths: Vec<Vec<f64>>,
+}
+
+/// The refit model and how good it is.
+pub struct Outcome {
+    /// The model with everything before it.
+    pub pipeline: Pipeline,
+    /// The learner's name.
+    pub learner: String,
+    /// Hyperparameters, fixed ones included.
+    pub hyperparameters: Json,
+    /// Every metric on the holdout; labels at 0.5.
+    pub holdout: Vec<(&'static str, f64)>,
+    /// The same at the threshold of the pipeline, for two classes.
+    pub holdout_at_threshold: Vec<(&'static str, f64)>,
+    /// Rows by true class, then by predicted class, at the threshold of the pipeline; empty for a regression.
+    pub confusion: Vec<Vec<u64>>,
+    /// The F1 that the threshold had on out-of-fold predictions.
+    pub out_of_fold_f1: Option<f64>,
+    /// Share of the total gain by feature, largest first.
+    pub importance: Vec<(String, f64)>,
+}
+
+impl Job {
+    /// Reads, splits and encodes the data of an experiment. `file` is how messages call the experiment; `data` is a file
+    /// to read in place of the one it names; `data_dir` is where known sources are looked for.
+    ///
+    /// # Errors
+    /// [`JobError`]; nothing is written.
+    pub fn prepare(
+        experiment: Experiment,
+        file: &str,
+        data: Option<&Path>,
+        data_dir: Option<&Path>,
+    ) -> Result<Self, JobError> {
+        let search = Search::new(&experiment.search.learners, &experiment.search.params, file)?;
+        let dataset = read(&experiment, data, data_dir)?;
+        Job::new(experiment, file, dataset, search)
+    }
+
+    fn new(experiment: Experiment, file: &str, dataset: Dataset, search: Search) -> Result<Self, JobError> {
+        let setting = |what: String| JobError::Setting { file: file.to_owned(), what };
+        let task = dataset.target.task;
+        let name = experiment.metric.as_deref().unwrap_or(match task {
+            Task::Binary => "roc_auc",
+            Task::Multiclass => "log_loss",
+            Task::Regression => "rmse",
+        });
+        let metric = metric::find_for(name, task)
+            .map_err(|source| JobError::Metric { file: file.to_owned(), source })?;
+        for name in &search.learners {
+            let entry = table::find(name)?;
+            if !entry.tasks.contains(&task) {
+                return Err(setting(format!(
+                    "search.learners: `{name}` cannot predict `{}`, which is {task:?}; leave it out",
+                    dataset.target.name
+                )));
+            }
+        }
+        let root = Seed::root(experiment.seed);
+        let part = |key, source| JobError::Split { file: file.to_owned(), key, source };
+        let (kept, cv) = (&experiment.holdout, &experiment.cv);
+        let classes = task != Task::Regression;
+        let split = holdout(&dataset.target, kept.fraction, kept.stratify && classes, root)
+            .map_err(|e| part("holdout", e))?;
+        let stratify = cv.stratify && classes;
+        let seed = root.child("cv", 0);
+        let folds = k_fold(&dataset.target, &split.train, cv.folds, cv.repeats, stratify, seed)
+            .map_err(|e| part("cv", e))?;
+
+        let mut specs: BTreeMap<String, Preprocess> = BTreeMap::new();
+        specs.insert(String::new(), experiment.preprocess().map_err(setting)?);
+        let chosen = search.space.params().iter().find(|p| p.name == PREPROCESS);
+        if let Some(crate::study::space::Domain::Categorical { choices }) = chosen.map(|p| &p.domain) {
+            for choice in choices {
+                let name = choice.to_string();
+                let spec = preset(&name).map_err(setting)?;
+                specs.insert(name, spec);
+            }
+        }
+        let mut encodings = BTreeMap::new();
+        for (name, spec) in specs {
+            let encoded = Encoded::new(&dataset, &spec, &split.train, &folds)
+                .map_err(|source| JobError::Preprocess { file: file.to_owned(), source })?;
+            encodings.insert(name, encoded);
+        }
+        let value = |row: &u32| dataset.target.values[*row as usize];
+        let truths = folds.iter().map(|f| f.test.iter().map(value).collect()).collect();
+        Ok(Job { experiment, dataset, split, metric, search, folds, encodings, truths })
+    }
+
+    /// Which way the study goes.
+    pub fn direction(&self) -> Direction {
+        match self.metric.goal {
+            Goal::Maximize => Direction::Maximize,
+            Goal::Minimize => Direction::Minimize,
+        }
+    }
+
+    /// The space of the study.
+    pub fn space(&self) -> Space {
+        self.search.space.clone()
+    }
+
+    /// Number of features after preprocessing as the file says.
+    pub fn features(&self) -> usize {
+        self.encodings[""].features.len()
+    }
+
+    /// What belongs to the study as a whole and not to a trial: what it must have in common with the study it continues.
+    pub fn fingerprint(&self) -> Json {
+        let e = &self.experiment;
+        let cv = &e.cv;
+        json!({
+            "dataset": self.dataset.name,
+            "dataset_sha256": self.dataset.sha256,
+            "target": self.dataset.target.name,
+            "classes": self.dataset.target.classes,
+            "metric": self.metric.name,
+            "holdout": e.holdout,
+            "cv": {"folds": cv.folds, "repeats": cv.repeats, "stratify": cv.stratify},
+            "preprocess": e.preprocess().unwrap_or_default(),
+            "columns": self.dataset.table.schema.fields.iter().map(|f| &f.name).collect::<Vec<_>>(),
+            "fixed": self.search.fixed,
+        })
+    }
+
+    /// Cross-validates the parameters of a trial: the objective of the study. Notes the learner and the score of each
+    /// fold; the value is their mean.
+    ///
+    /// # Errors
+    /// [`Stop::Failed`] when the parameters cannot be fitted or scored.
+    pub fn objective(&self, trial: &mut Trial) -> Result<f64, Stop> {
+        let name = self.search.learner(trial.record());
+        let learner = self.learner(&name, trial.record())?;
+        let encoded = self.encoded(trial.record());
+        let seed = trial.seed().child("fit", 0);
+        trial.note("dataset", self.dataset.name.as_str());
+        trial.note("learner", name.as_str());
+        let predictions = encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed)?;
+        let mut scores = Vec::with_capacity(self.folds.len());
+        for (truth, predicted) in self.truths.iter().zip(&predictions) {
+            let given = self.scores(predicted, truth.len());
+            scores.push(self.metric.score(truth, given, None, 0.5)?);
+        }
+        trial.note("folds", scores.as_slice());
+        if let Some(memory) = peak_memory() {
+            trial.note("peak_memory_bytes", memory);
+        }
+        Ok(scores.iter().sum::<f64>() / scores.len() as f64)
+    }
+
+    /// Fits the parameters of a finished trial on all training rows and scores it on the holdout.
+    ///
+    /// For two classes the threshold is the one with the largest F1 on out-of-fold predictions of the same parameters.
+    ///
+    /// # Errors
+    /// When the parameters cannot be fitted any more, which a complete trial's always can.
+    pub fn refit(&self, trial: &TrialRecord) -> Result<Outcome, JobError> {
+        let name = self.search.learner(trial);
+        let learner = self.learner(&name, trial)?;
+        let encoded = self.encoded(trial);
+        let task = self.dataset.target.task;
+        let seed = Seed::root(self.experiment.seed).child("trial", trial.number);
+
+        let (mut threshold, mut out_of_fold_f1) = (0.5, None);
+        if task == Task::Binary {
+            let folds = encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed.child("fit", 0))?;
+            let best = metric::best_f1_threshold(&self.truths.concat(), &folds.concat());
+            let (at, f1) = best.map_err(JobError::Score)?;
+            (threshold, out_of_fold_f1) = (at, Some(f1));
+        }
+        let rows = &self.split.train;
+        let (transform, model) = encoded.fit(learner.as_ref(), &self.dataset, rows, seed.child("refit", 0))?;
+        let truth: Vec<f64> =
+            self.split.test.iter().map(|&r| self.dataset.target.values[r as usize]).collect();
+        let predicted = encoded.predict(model.as_ref(), &self.split.test);
+        let given = self.scores(&predicted, truth.len());
+        let all = |at| metric::all(&truth, given, at).map_err(JobError::Score);
+        let (holdout, holdout_at_threshold) = match task {
+            Task::Binary => (all(0.5)?, all(threshold)?),
+            _ => (all(0.5)?, Vec::new()),
+        };
+        let confusion = match task {
+            Task::Regression => Vec::new(),
+            _ => metric::confusion(&truth, given, threshold).map_err(JobError::Score)?,
+        };
+        let shares = model.importance().unwrap_or_default();
+        let mut importance: Vec<(String, f64)> =
+            encoded.encoder.names.iter().cloned().zip(shares).collect();
+        importance.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let card = Card {
+            task,
+            target: self.dataset.target.name.clone(),
+            classes: self.dataset.target.classes.clone(),
+            threshold,
+            dataset: self.dataset.name.clone(),
+            dataset_sha256: self.dataset.sha256.clone(),
+        };
+        Ok(Outcome {
+            pipeline: Pipeline { card, transform, model },
+            hyperparameters: Json::Object(self.search.hyperparameters(&name, trial)),
+            learner: name,
+            holdout,
+            holdout_at_threshold,
+            confusion,
+            out_of_fold_f1,
+            importance,
+        })
+    }
+
+    fn learner(&self, name: &str, trial: &TrialRecord) -> Result<Box<dyn Learner>, JobError> {
+        let entry = table::find(name)?;
+        Ok((entry.build)(self.search.hyperparameters(name, trial))?)
+    }
+
+    fn encoded(&self, trial: &TrialRecord) -> &Encoded {
+        let chosen = match trial.params.assignment(PREPROCESS).map(|a| a.value()) {
+            Some(Value::Str(name)) => name,
+            _ => String::new(),
+        };
+        self.encodings.get(&chosen).unwrap_or(&self.encodings[""])
+    }
+
+    fn scores<'a>(&self, predicted: &'a [f64], rows: usize) -> Scores<'a> {
+        Scores::new(self.dataset.target.task, predicted.len() / rows.max(1), predicted)
+    }
+}
+
+fn read(experiment: &Experiment, data: Option<&Path>, data_dir: Option<&Path>) -> Result<Dataset, DataError> {
+    let spec = &experiment.data;
+    let base = if spec.source.is_some() { telco::options() } else { ReadOptions::default() };
+    let options = ReadOptions {
+        target: spec.target.clone().or(base.target),
+        positive: spec.positive.as_ref().map(Value::to_string).or(base.positive),
+        drop: if spec.drop.is_empty() { base.drop } else { spec.drop.clone() },
+        types: spec.types.clone(),
+        missing: spec.missing.clone().unwrap_or(base.missing),
+        task: spec.task,
+        delimiter: spec.delimiter.map_or(base.delimiter, |d| d as u8),
+    };
+    let Some(path) = &spec.path else {
+        return telco::load(&telco::resolve(data, data_dir)?, &options);
+    };
+    let path = data.unwrap_or(path);
+    let stem = path.file_stem().map_or_else(|| "data".into(), |s| s.to_string_lossy());
+    read_dataset(path, &stem, &options)
+}
+
+/// The most memory this process has held so far, in bytes, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kib * 1024)
+}
+

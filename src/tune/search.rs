@@ -1,0 +1,254 @@
+//! The grammar of `search.params`, and the space that an experiment's learners make.
+//!
+//! A parameter is a fixed value or a domain: `{float: [0.01, 0.3], log: true}`, `{int: [2, 10]}`, `{categorical: [a, b]}`,
+//! with an optional `step` and an optional `when: {other: value}`. In an experiment, `learner.name` belongs to that
+//! learner and exists only when it is chosen; `preprocess` chooses among presets. A learner of which no parameter is
+//! given is searched over the default space of its table entry.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use crate::learn::preprocess::PRESETS;
+use crate::learn::table::{self, LearnerEntry};
+use crate::study::declared::{Param, Space};
+use crate::study::record::TrialRecord;
+use crate::study::space::{Domain, SpaceError, Value};
+
+use super::yaml::{Ordered, YamlError, at, closest, parse};
+
+/// The parameter that names the learner.
+pub const LEARNER: &str = "learner";
+/// The parameter that names the preset of preprocessing.
+pub const PREPROCESS: &str = "preprocess";
+
+/// One parameter as written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ParamSpec {
+    /// A domain to search.
+    Search(SearchSpec),
+    /// A value that does not change.
+    Fixed(Value),
+}
+
+/// A domain as written.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchSpec {
+    /// Bounds of real numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub float: Option<[f64; 2]>,
+    /// Bounds of whole numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int: Option<[i64; 2]>,
+    /// Choices.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub categorical: Option<Vec<Value>>,
+    /// Whether the scale is logarithmic.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub log: bool,
+    /// Distance of allowed values.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<f64>,
+    /// Other parameters and the values at which this one exists.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, OneOrMany>,
+}
+
+/// One value or a list of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// Several.
+    Many(Vec<Value>),
+    /// One.
+    One(Value),
+}
+
+impl SearchSpec {
+    /// The checked domain, or what is wrong with it.
+    pub fn domain(&self) -> Result<Domain, String> {
+        let text = |e: SpaceError| e.to_string();
+        match (self.float, self.int, &self.categorical) {
+            (Some([low, high]), None, None) => Domain::float(low, high, self.step, self.log).map_err(text),
+            (None, Some([low, high]), None) => {
+                let step = self.step.unwrap_or(1.0);
+                if step.fract() != 0.0 {
+                    return Err(format!("the step of an int must be a whole number, not {step}"));
+                }
+                Domain::int(low, high, step as i64, self.log).map_err(text)
+            }
+            (None, None, Some(choices)) if !self.log && self.step.is_none() => {
+                Domain::categorical(choices.iter().cloned()).map_err(text)
+            }
+            (None, None, Some(_)) => Err("a categorical parameter has no `log` and no `step`".to_owned()),
+            _ => Err("write exactly one of `float: [low, high]`, `int: [low, high]` and `categorical: [a, b]`".to_owned()),
+        }
+    }
+}
+
+/// The space of an experiment and what in it is fixed.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// What the study draws.
+    pub space: Space,
+    /// The learners that can be chosen.
+    pub learners: Vec<String>,
+    /// Fixed hyperparameters by learner.
+    pub fixed: BTreeMap<String, Map<String, Json>>,
+}
+
+impl Search {
+    /// Joins learners and parameters to a space. `file` is how messages call the experiment.
+    ///
+    /// # Errors
+    /// An unknown learner or preset, a parameter of a learner that is not searched, a bad domain, a bad condition.
+    pub fn new(learners: &[String], params: &Ordered<ParamSpec>, file: &str) -> Result<Self, YamlError> {
+        let mut search = Builder { file, space: Vec::new(), fixed: BTreeMap::new() };
+        let mut entries: Vec<&'static LearnerEntry> = Vec::new();
+        for name in learners {
+            let entry = table::find(name)
+                .map_err(|e| search.error(&format!("search.learners: {e}")))?;
+            if entries.iter().any(|e| e.name == entry.name) {
+                return Err(search.error(&format!("search.learners: `{name}` is listed twice")));
+            }
+            entries.push(entry);
+        }
+        if entries.is_empty() {
+            return Err(search.error("search.learners: name at least one learner"));
+        }
+        if entries.len() > 1 {
+            let names = Domain::categorical(learners.iter().map(String::as_str))
+                .map_err(|e| search.error(&format!("search.learners: {e}")))?;
+            search.space.push(Param::new(LEARNER, names));
+        }
+        for (name, spec) in &params.0 {
+            if name == PREPROCESS {
+                search.preprocess(spec)?;
+            } else if !entries.iter().any(|e| owner(name) == Some(e.name)) {
+                let known = entries.iter().map(|e| e.name).chain([PREPROCESS]);
+                let typed = owner(name).unwrap_or(name);
+                let hint = closest(typed, known.clone()).map_or(String::new(), |k| format!("; did you mean `{k}`?"));
+                let known: Vec<&str> = known.collect();
+                let what = format!(
+                    "`{name}` belongs to no learner that is searched; write `learner.parameter` with one of {}{hint}",
+                    known.join(", ")
+                );
+                return Err(at(spec, file, &what));
+            }
+        }
+        for entry in &entries {
+            search.fixed.insert(entry.name.to_owned(), Map::new());
+            let several = entries.len() > 1;
+            let mut own = params.0.iter().filter(|(name, _)| owner(name) == Some(entry.name)).peekable();
+            if own.peek().is_some() {
+                for (name, spec) in own {
+                    search.add(entry, name, spec, several)?;
+                }
+            } else {
+                let defaults: Ordered<ParamSpec> = parse(entry.space, entry.name)?;
+                for (name, spec) in &defaults.0 {
+                    search.add(entry, &format!("{}.{name}", entry.name), spec, several)?;
+                }
+            }
+        }
+        let Builder { space, fixed, .. } = search;
+        let space = Space::new(space).map_err(|e| at_file(file, &format!("search.params: {e}")))?;
+        let learners = entries.iter().map(|e| e.name.to_owned()).collect();
+        Ok(Search { space, learners, fixed })
+    }
+
+    /// The learner of a trial.
+    pub fn learner(&self, trial: &TrialRecord) -> String {
+        match trial.params.assignment(LEARNER).map(|a| a.value()) {
+            Some(Value::Str(name)) => name,
+            _ => self.learners[0].clone(),
+        }
+    }
+
+    /// The hyperparameters of a trial's learner, fixed ones included, without prefix.
+    pub fn hyperparameters(&self, learner: &str, trial: &TrialRecord) -> Map<String, Json> {
+        let mut all = self.fixed.get(learner).cloned().unwrap_or_default();
+        for (name, value) in trial.params.iter() {
+            if let Some(own) = name.strip_prefix(learner).and_then(|n| n.strip_prefix('.')) {
+                all.insert(own.to_owned(), json(&value));
+            }
+        }
+        all
+    }
+}
+
+/// A value as JSON.
+pub fn json(value: &Value) -> Json {
+    // Values are plain data; a number that is not finite has no JSON form and becomes null.
+    serde_json::to_value(value).unwrap_or(Json::Null)
+}
+
+fn owner(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(owner, _)| owner)
+}
+
+fn at_file(file: &str, what: &str) -> YamlError {
+    YamlError::new(format!("{file}: {what}"))
+}
+
+struct Builder<'a> {
+    file: &'a str,
+    space: Vec<Param>,
+    fixed: BTreeMap<String, Map<String, Json>>,
+}
+
+impl Builder<'_> {
+    fn error(&self, what: &str) -> YamlError {
+        at_file(self.file, what)
+    }
+
+    fn preprocess(&mut self, spec: &serde_saphyr::Spanned<ParamSpec>) -> Result<(), YamlError> {
+        let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+        let known = |v: &Value| matches!(v, Value::Str(s) if names.contains(&s.as_str()));
+        match &spec.value {
+            ParamSpec::Search(s) if s.categorical.as_ref().is_some_and(|c| c.iter().all(known)) => {
+                let domain = s.domain().map_err(|e| at(spec, self.file, &format!("`{PREPROCESS}`: {e}")))?;
+                self.space.push(Param::new(PREPROCESS, domain));
+                Ok(())
+            }
+            _ => {
+                let what = format!("`{PREPROCESS}` must be `{{categorical: [...]}}` of presets: {}", names.join(", "));
+                Err(at(spec, self.file, &what))
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        entry: &LearnerEntry,
+        name: &str,
+        spec: &serde_saphyr::Spanned<ParamSpec>,
+        several: bool,
+    ) -> Result<(), YamlError> {
+        let search = match &spec.value {
+            ParamSpec::Search(search) => search,
+            ParamSpec::Fixed(value) => {
+                let own = name[entry.name.len() + 1..].to_owned();
+                self.fixed.entry(entry.name.to_owned()).or_default().insert(own, json(value));
+                return Ok(());
+            }
+        };
+        let domain = search.domain().map_err(|e| at(spec, self.file, &format!("`{name}`: {e}")))?;
+        let mut param = Param::new(name, domain);
+        if several && !search.when.contains_key(LEARNER) {
+            param = param.when(LEARNER, [entry.name]);
+        }
+        for (on, values) in &search.when {
+            let values = match values {
+                OneOrMany::One(value) => vec![value.clone()],
+                OneOrMany::Many(values) => values.clone(),
+            };
+            param = param.when(on.as_str(), values);
+        }
+        self.space.push(param);
+        Ok(())
+    }
+}
