@@ -29,12 +29,15 @@ pub struct Field {
     pub levels: Vec<String>,
 }
 
-/// The columns of a table in file order.
+/// The columns of a table in file order, and how their cells were read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schema {
     /// One per column.
     pub fields: Vec<Field>,
+    /// Cell texts that mean a missing value, besides blank cells; a new file is read as the first one was.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
 }
 
 impl Schema {
@@ -92,4 +95,6 @@ pub struct Dataset {
     pub table: Table,
     /// What to predict.
     pub target: Target,
+    /// Columns of the file that are no features, in file order, each with the reason in words; without the target.
+    pub left_out: Vec<(String, String)>,
 }
