@@ -1,0 +1,106 @@
+"""Optuna's side of the storage tests: `optuna_check.py COMMAND FILE`.
+
+dump FILE       prints what Optuna reads, one JSON object per study
+continue FILE   runs three more trials of the study `ours` with Optuna
+create FILE     makes a file the way an Optuna user would
+"""
+
+import datetime
+import json
+import math
+import sys
+
+import optuna
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def plain(value):
+    """JSON without bare NaN and infinities."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+def utc(time):
+    """Optuna shows local time without a zone."""
+    if time is None:
+        return None
+    return time.astimezone(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def trial_record(trial):
+    return {
+        "number": trial.number,
+        "state": trial.state.name,
+        "params": trial.params,
+        "distributions": {
+            name: json.loads(optuna.distributions.distribution_to_json(d))
+            for name, d in trial.distributions.items()
+        },
+        "values": trial.values,
+        "intermediate": {str(k): v for k, v in sorted(trial.intermediate_values.items())},
+        "user_attrs": trial.user_attrs,
+        "system_attrs": trial.system_attrs,
+        "started": utc(trial.datetime_start),
+        "finished": utc(trial.datetime_complete),
+    }
+
+
+def dump(url):
+    out = {}
+    for name in optuna.get_all_study_names(url):
+        study = optuna.load_study(study_name=name, storage=url)
+        out[name] = {
+            "directions": [d.name for d in study.directions],
+            "user_attrs": study.user_attrs,
+            "system_attrs": study._storage.get_study_system_attrs(study._study_id),
+            "trials": [trial_record(t) for t in study.get_trials(deepcopy=False)],
+        }
+    print(json.dumps(plain(out)))
+
+
+def objective(trial):
+    x = trial.suggest_float("x", -1.0, 1.0)
+    trial.suggest_float("lr", 1e-5, 1.0, log=True)
+    trial.suggest_float("grid", 0.0, 1.0, step=0.25)
+    trial.suggest_int("n", 1, 100, log=True)
+    trial.suggest_categorical("kind", [None, True, 3, 1.5, "z"])
+    trial.report(float("nan"), 0)
+    trial.report(float("inf"), 1)
+    trial.report(-float("inf"), 2)
+    trial.report(x, 5)
+    trial.set_user_attr("note", {"list": [1, 2.5, None, float("nan")]})
+    if trial.number == 2:
+        raise optuna.TrialPruned()
+    if trial.number == 3:
+        return float("inf")
+    if trial.number == 4:
+        return float("nan")
+    return x * x
+
+
+def main():
+    command, path = sys.argv[1:]
+    url = f"sqlite:///{path}"
+    if command == "dump":
+        dump(url)
+    elif command == "continue":
+        study = optuna.load_study(study_name="ours", storage=url)
+        study.optimize(objective, n_trials=3)
+    elif command == "create":
+        study = optuna.create_study(study_name="theirs", storage=url, direction="maximize")
+        study.set_user_attr("limit", float("inf"))
+        study.enqueue_trial({"x": 0.5, "kind": None}, user_attrs={"from": "the user"})
+        study.optimize(objective, n_trials=6)
+        study.ask()
+        study.enqueue_trial({"x": -0.5})
+    else:
+        sys.exit(f"unknown command {command}")
+
+
+main()

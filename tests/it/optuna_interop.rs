@@ -1,0 +1,369 @@
+//! Optuna reads what we write, goes on with it, and we read what Optuna writes.
+//!
+//! Needs a Python with Optuna: `$AUTOML_PYTHON`, else `python3`. Without one each test says so and passes.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use automl::clock::Timestamp;
+use automl::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
+use automl::study::space::{Assignment, Domain, Params, Value};
+use automl::study::storage::Storage;
+use automl::study::storage::sqlite::SqliteStorage;
+use serde_json::{Value as Json, json};
+
+/// The Python to use, or `None` with a line that says what is missing.
+fn python() -> Option<PathBuf> {
+    let name = std::env::var_os("AUTOML_PYTHON").unwrap_or_else(|| "python3".into());
+    let found = Command::new(&name)
+        .args(["-c", "import optuna; print(optuna.__version__)"])
+        .output();
+    match found {
+        Ok(out) if out.status.success() => {
+            let version = String::from_utf8_lossy(&out.stdout).trim().to_owned();
+            if version.starts_with("5.") {
+                return Some(name.into());
+            }
+            eprintln!("skipped: Optuna {version} is not the version 5 that the files are for");
+        }
+        _ => eprintln!(
+            "skipped: `{}` has no Optuna; set AUTOML_PYTHON to a Python that does",
+            name.display()
+        ),
+    }
+    None
+}
+
+fn run(python: &Path, command: &str, file: &Path) -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/optuna_check.py");
+    let out = Command::new(python)
+        .arg(script)
+        .arg(command)
+        .arg(file)
+        // Optuna must come to the same UTC times wherever it runs.
+        .env("TZ", "Asia/Tokyo")
+        .output()
+        .expect("python was found before");
+    assert!(
+        out.status.success(),
+        "optuna_check.py {command} failed:\n{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).expect("UTF-8")
+}
+
+fn dump(python: &Path, file: &Path) -> Json {
+    serde_json::from_str(&run(python, "dump", file)).expect("JSON")
+}
+
+fn number(v: f64) -> Json {
+    match v {
+        v if v.is_nan() => json!("nan"),
+        f64::INFINITY => json!("inf"),
+        f64::NEG_INFINITY => json!("-inf"),
+        v => json!(v),
+    }
+}
+
+fn value(v: Value) -> Json {
+    match v {
+        Value::Null => Json::Null,
+        Value::Bool(v) => json!(v),
+        Value::Int(v) => json!(v),
+        Value::Float(v) => number(v),
+        Value::Str(v) => json!(v),
+    }
+}
+
+fn distribution(domain: &Domain) -> Json {
+    let (name, attributes) = match domain {
+        Domain::Float {
+            low,
+            high,
+            step,
+            log,
+        } => (
+            "FloatDistribution",
+            json!({"step": step, "low": low, "high": high, "log": log}),
+        ),
+        Domain::Int {
+            low,
+            high,
+            step,
+            log,
+        } => (
+            "IntDistribution",
+            json!({"step": step, "low": low, "high": high, "log": log}),
+        ),
+        Domain::Categorical { choices } => (
+            "CategoricalDistribution",
+            json!({"choices": choices.iter().cloned().map(value).collect::<Vec<_>>()}),
+        ),
+        _ => unreachable!("there are three kinds"),
+    };
+    json!({"name": name, "attributes": attributes})
+}
+
+/// A trial in the words of `optuna_check.py`.
+fn described(trial: &TrialRecord) -> Json {
+    let params: BTreeMap<&str, Json> = trial.params.iter().map(|(n, v)| (n, value(v))).collect();
+    let distributions: BTreeMap<&str, Json> = trial
+        .params
+        .0
+        .iter()
+        .map(|a| (a.name.as_str(), distribution(&a.domain)))
+        .collect();
+    let intermediate: BTreeMap<String, Json> = trial
+        .intermediate
+        .iter()
+        .map(|(step, v)| (step.to_string(), number(*v)))
+        .collect();
+    let values: Json = if trial.values.is_empty() {
+        Json::Null
+    } else {
+        trial.values.iter().copied().map(number).collect()
+    };
+    json!({
+        "number": trial.number,
+        "state": trial.state,
+        "params": params,
+        "distributions": distributions,
+        "values": values,
+        "intermediate": intermediate,
+        "user_attrs": trial.user_attrs,
+        "system_attrs": trial.system_attrs,
+        "started": trial.started.map(Timestamp::to_sql),
+        "finished": trial.finished.map(Timestamp::to_sql),
+    })
+}
+
+fn params() -> Params {
+    let choices = [
+        Value::Null,
+        Value::Bool(true),
+        Value::Int(3),
+        Value::Float(1.5),
+        Value::from("z"),
+    ];
+    let assign = |name: &str, domain: Domain, internal: f64| Assignment {
+        name: name.to_owned(),
+        domain,
+        internal,
+    };
+    Params(vec![
+        assign(
+            "x",
+            Domain::float(-1.0, 1.0, None, false).unwrap(),
+            0.1 + 0.2,
+        ),
+        assign("lr", Domain::float(1e-5, 1.0, None, true).unwrap(), 1.25e-4),
+        assign(
+            "grid",
+            Domain::float(0.0, 1.0, Some(0.25), false).unwrap(),
+            0.75,
+        ),
+        assign("n", Domain::int(1, 100, 1, true).unwrap(), 63.0),
+        assign("kind", Domain::categorical(choices).unwrap(), 0.0),
+    ])
+}
+
+/// One trial of every state and every sort of number.
+fn trials() -> Vec<TrialRecord> {
+    let complete = |number: u64, value: f64, kind: f64| {
+        let mut params = params();
+        params.0[4].internal = kind;
+        TrialRecord {
+            state: TrialState::Complete,
+            params,
+            values: vec![value],
+            started: Some(Timestamp(1_700_000_000_000_000)),
+            finished: Some(Timestamp(1_700_000_000_000_007)),
+            ..TrialRecord::waiting(number)
+        }
+    };
+    let mut first = complete(0, 1.0 / 3.0, 0.0);
+    first.intermediate = [
+        (0, f64::NAN),
+        (1, f64::INFINITY),
+        (2, f64::NEG_INFINITY),
+        (10, 0.5),
+    ]
+    .into();
+    first.user_attrs = Attrs::from([
+        ("folds".to_owned(), json!([0.84, 0.1 + 0.2])),
+        ("text".to_owned(), json!("wörd \"quoted\"\n\u{1f332}")),
+        ("nested".to_owned(), json!({"a": [null, true, 1, 1.0]})),
+    ]);
+    let mut pruned = complete(5, 0.0, 1.0);
+    pruned.state = TrialState::Pruned;
+    pruned.values.clear();
+    let mut failed = complete(6, 0.0, 1.0);
+    failed.state = TrialState::Fail;
+    failed.values.clear();
+    failed.system_attrs = Attrs::from([("fail_reason".to_owned(), json!("it broke"))]);
+    let mut running = complete(7, 0.0, 2.0);
+    running.state = TrialState::Running;
+    running.values.clear();
+    running.finished = None;
+    let mut waiting = TrialRecord::waiting(8);
+    waiting.system_attrs = Attrs::from([(
+        "fixed_params".to_owned(),
+        json!({"x": 0.25, "kind": null, "n": 17}),
+    )]);
+    vec![
+        first,
+        complete(1, f64::INFINITY, 1.0),
+        complete(2, f64::NEG_INFINITY, 2.0),
+        complete(3, 1e-300, 3.0),
+        complete(4, -5.0, 4.0),
+        pruned,
+        failed,
+        running,
+        waiting,
+    ]
+}
+
+fn write_ours(file: &Path) -> SqliteStorage {
+    let storage = SqliteStorage::open(file).unwrap();
+    storage
+        .create_study(&StudyRecord {
+            name: "ours".to_owned(),
+            directions: vec![Direction::Minimize],
+            user_attrs: Attrs::from([("dataset".to_owned(), json!({"sha256": "16320c9c"}))]),
+            system_attrs: Attrs::from([("seed".to_owned(), json!(42))]),
+        })
+        .unwrap();
+    for trial in trials() {
+        storage.write_trial("ours", &trial).unwrap();
+    }
+    storage
+        .create_study(&StudyRecord {
+            name: "two objectives".to_owned(),
+            directions: vec![Direction::Maximize, Direction::Minimize],
+            user_attrs: Attrs::new(),
+            system_attrs: Attrs::new(),
+        })
+        .unwrap();
+    let both = TrialRecord {
+        values: vec![1.0, f64::INFINITY],
+        number: 0,
+        ..trials()[3].clone()
+    };
+    storage.write_trial("two objectives", &both).unwrap();
+    storage
+}
+
+#[test]
+fn optuna_reads_every_kind_of_trial_as_it_was_written() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("automl.db");
+    // Kept open: Optuna reads the live file.
+    let storage = write_ours(&file);
+    let found = dump(&python, &file);
+    let ours = &found["ours"];
+    assert_eq!(ours["directions"], json!(["MINIMIZE"]));
+    assert_eq!(
+        ours["user_attrs"],
+        json!({"dataset": {"sha256": "16320c9c"}})
+    );
+    assert_eq!(ours["system_attrs"], json!({"seed": 42}));
+    let expected = trials();
+    let read = ours["trials"].as_array().unwrap();
+    assert_eq!(read.len(), expected.len());
+    for (read, expected) in read.iter().zip(&expected) {
+        assert_eq!(read, &described(expected));
+    }
+    let two = &found["two objectives"];
+    assert_eq!(two["directions"], json!(["MAXIMIZE", "MINIMIZE"]));
+    assert_eq!(two["trials"][0]["values"], json!([1.0, "inf"]));
+    drop(storage);
+}
+
+#[test]
+fn optuna_goes_on_with_a_study_and_we_read_the_result() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("automl.db");
+    let storage = write_ours(&file);
+    run(&python, "continue", &file);
+    let found = storage.load_trials("ours").unwrap();
+    let expected = trials();
+    assert_eq!(found.len(), expected.len() + 2, "one of three was enqueued");
+    for (found, expected) in found.iter().zip(&expected).take(8) {
+        assert_eq!(described(found), described(expected));
+    }
+    let popped = &found[8];
+    assert_eq!(popped.state, TrialState::Complete);
+    assert_eq!(popped.value(), Some(0.0625), "the enqueued x was used");
+    let value = |name: &str| popped.params.assignment(name).unwrap().value();
+    assert_eq!(value("kind"), Value::Null);
+    assert_eq!(value("n"), Value::Int(17));
+    for trial in &found[9..] {
+        assert_eq!(trial.state, TrialState::Complete);
+        assert_eq!(trial.params.0.len(), 5);
+        assert_eq!(trial.params.0[0].name, "x", "parameters keep their order");
+    }
+    // And we go on after Optuna.
+    let mut next = expected[3].clone();
+    next.number = found.len() as u64;
+    storage.write_trial("ours", &next).unwrap();
+    let read = dump(&python, &file);
+    assert_eq!(
+        read["ours"]["trials"].as_array().unwrap().last(),
+        Some(&described(&next))
+    );
+    assert_eq!(
+        SqliteStorage::open(&file)
+            .unwrap()
+            .load_studies()
+            .unwrap()
+            .len(),
+        2
+    );
+}
+
+#[test]
+fn a_study_made_by_optuna_opens() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("theirs.db");
+    run(&python, "create", &file);
+    let before = dump(&python, &file);
+    let storage = SqliteStorage::open(&file).unwrap();
+    let study = storage.load_study("theirs").unwrap().unwrap();
+    assert_eq!(study.directions, [Direction::Maximize]);
+    assert_eq!(study.user_attrs["limit"], json!("Infinity"));
+    let found = storage.load_trials("theirs").unwrap();
+    let states: Vec<TrialState> = found.iter().map(|t| t.state).collect();
+    use TrialState::{Complete, Fail, Pruned, Running, Waiting};
+    assert_eq!(
+        states,
+        [
+            Complete, Complete, Pruned, Complete, Fail, Complete, Running, Waiting
+        ]
+    );
+    for (found, read) in found
+        .iter()
+        .zip(before["theirs"]["trials"].as_array().unwrap())
+    {
+        let mut read = read.clone();
+        // Optuna copies the last report into the value of a pruned trial; a record has values when complete.
+        if found.state == Pruned {
+            read["values"] = Json::Null;
+        }
+        // What Python prints as a bare NaN is text here.
+        if let Some(note) = read["user_attrs"].get_mut("note") {
+            assert_eq!(note["list"][3], json!("nan"));
+            note["list"][3] = json!("NaN");
+        }
+        assert_eq!(described(found), read);
+    }
+    assert_eq!(found[0].user_attrs["from"], json!("the user"));
+    assert_eq!(
+        dump(&python, &file),
+        before,
+        "opening changes nothing that Optuna sees"
+    );
+}
