@@ -258,14 +258,11 @@ impl ColumnBuilder {
     }
 
     /// The cells as numbers, NaN where missing.
-    pub(super) fn into_numbers(self) -> Vec<f64> {
-        match &self.cells {
+    pub(super) fn into_numbers(mut self) -> Vec<f64> {
+        match std::mem::replace(&mut self.cells, Cells::Counted) {
+            Cells::Numbers(numbers) => numbers,
             Cells::Codes(codes) => codes.iter().map(|&c| self.number(c)).collect(),
             Cells::Counted => vec![f64::NAN; self.rows as usize],
-            Cells::Numbers(_) => match self.cells {
-                Cells::Numbers(numbers) => numbers,
-                Cells::Codes(_) | Cells::Counted => Vec::new(),
-            },
         }
     }
 
@@ -329,40 +326,26 @@ impl ColumnBuilder {
                 }
             }
         }
-        let too_many = format!("more than {MAX_LEVELS} different texts");
         let levels = self.levels();
-        let fits = match self.few_texts() {
-            None => Err(too_many),
-            Some(_) if levels.names.len() > MAX_LEVELS => Err(too_many),
-            Some(_) if forced == Some(Kind::Boolean) && levels.names.len() != 2 => Err(format!(
-                "it has {} {}, not 2",
-                levels.names.len(),
-                if levels.names.len() == 1 {
-                    "level"
-                } else {
-                    "levels"
-                }
-            )),
-            Some(_) => Ok(()),
-        };
-        match (fits, forced) {
-            (Err(why), None) => return Verdict::LeftOut(why),
-            (Err(why), Some(Kind::Boolean)) if why.starts_with("it has") => {
-                return Verdict::Unfit(why);
-            }
-            (Err(why), Some(_)) => return Verdict::Unfit(format!("it has {why}")),
-            (Ok(()), _) => {}
+        let count = levels.names.len();
+        if self.few_texts().is_none() || count > MAX_LEVELS {
+            let why = format!("more than {MAX_LEVELS} different texts");
+            return match forced {
+                None => Verdict::LeftOut(why),
+                Some(_) => Verdict::Unfit(format!("it has {why}")),
+            };
+        }
+        if forced == Some(Kind::Boolean) && count != 2 {
+            let noun = if count == 1 { "level" } else { "levels" };
+            return Verdict::Unfit(format!("it has {count} {noun}, not 2"));
         }
         let present = self.present();
-        if forced.is_none()
-            && present >= MIN_IDENTIFIER_CELLS
-            && levels.names.len() as u64 * 10 > present * 9
-        {
+        if forced.is_none() && present >= MIN_IDENTIFIER_CELLS && count as u64 * 10 > present * 9 {
             return Verdict::LeftOut("nearly every cell is different".to_owned());
         }
         let kind = match forced {
             Some(kind) => kind,
-            None if levels.names.len() == 2 => Kind::Boolean,
+            None if count == 2 => Kind::Boolean,
             None => Kind::Categorical,
         };
         let values = self.into_codes(&levels);

@@ -3,7 +3,6 @@
 //! The real file is used where it can be found; otherwise a generated one of the same shape ([`super::synthetic`]), under
 //! another name, so that no record can confuse the two. [`fetch`] downloads the real one.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -164,7 +163,10 @@ fn fetch_from(url: &str, sha256: &str, to: &Path, limit: Duration) -> Result<usi
 
 /// The bytes at `url`; `limit` is for everything together.
 fn download(url: &str, limit: Duration) -> Result<Vec<u8>, ureq::Error> {
+    // Plain HTTP is only ever the loopback of the tests, where no proxy reaches.
+    let secure = url.starts_with("https:");
     let agent = ureq::Agent::config_builder()
+        .proxy(secure.then(ureq::Proxy::try_from_env).flatten())
         .timeout_global(Some(limit))
         .timeout_connect(Some(limit.min(Duration::from_secs(10))))
         .user_agent(concat!("automl/", env!("CARGO_PKG_VERSION")))
@@ -182,7 +184,7 @@ fn download(url: &str, limit: Duration) -> Result<Vec<u8>, ureq::Error> {
 mod tests {
     use super::*;
     use std::fs;
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     /// Answers one request on loopback and returns the address.

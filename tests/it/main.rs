@@ -1,4 +1,6 @@
-//! Tests that need more than one module or process. One binary, so that linking is paid once.
+//! One integration binary: what a user can see, on real files where they are at hand, with real processes that die.
 
+mod data_sets;
 mod optuna_interop;
+mod real_data;
 mod store_crash;

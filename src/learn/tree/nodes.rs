@@ -171,14 +171,6 @@ impl Tree {
         self.leaf(node)
     }
 
-    /// Multiplies all leaf values.
-    pub(crate) fn scale(&mut self, factor: f64) {
-        for node in self.nodes.iter_mut().filter(|n| n.flags & LEAF != 0) {
-            node.number *= factor;
-        }
-        self.values.iter_mut().for_each(|v| *v *= factor);
-    }
-
     /// The stored form: columns instead of records, so that files stay small.
     pub(crate) fn to_saved(&self) -> SavedTree {
         SavedTree {
