@@ -92,7 +92,7 @@ mod tests {
         );
     }
 
-    const GOLDEN: u64 = 0;
+    const GOLDEN: u64 = 15_703_778_389_897_223_558;
 
     #[test]
     fn siblings_and_labels_differ() {

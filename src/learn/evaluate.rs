@@ -42,7 +42,12 @@ impl Encoded {
         let fills = |rows: &[u32]| fit_fills(spec.missing, &encoder, &features, rows);
         let fold_fills = folds.iter().map(|f| fills(&f.train)).collect();
         let train_fills = fills(train);
-        Ok(Encoded { encoder, features, fold_fills, train_fills })
+        Ok(Encoded {
+            encoder,
+            features,
+            fold_fills,
+            train_fills,
+        })
     }
 
     /// Fits on the training rows of every fold and predicts its other rows, folds in parallel. One block of
@@ -84,7 +89,10 @@ impl Encoded {
         let data = self.training_set(dataset, train, &self.train_fills);
         let model = learner.fit(&data, seed)?;
         let schema = dataset.table.schema.clone();
-        Ok((Transform::new(schema, self.encoder.clone(), &self.train_fills), model))
+        Ok((
+            Transform::new(schema, self.encoder.clone(), &self.train_fills),
+            model,
+        ))
     }
 
     /// Predicts rows of the dataset with a model of [`Encoded::fit`].
@@ -99,6 +107,12 @@ impl Encoded {
         fills: &'a [f64],
     ) -> TrainingSet<'a> {
         let target = &dataset.target;
-        TrainingSet { features: &self.features, target, rows, weights: None, fills }
+        TrainingSet {
+            features: &self.features,
+            target,
+            rows,
+            weights: None,
+            fills,
+        }
     }
 }

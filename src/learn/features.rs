@@ -91,16 +91,26 @@ impl Features {
                 let values = rule.apply_column(&table.columns);
                 let kind = match rule {
                     Encode::Level { levels, .. } => FeatureKind::Categorical { levels: *levels },
-                    _ => FeatureKind::Numeric { edges: edges(&values, fit_rows, max_bins) },
+                    _ => FeatureKind::Numeric {
+                        edges: edges(&values, fit_rows, max_bins),
+                    },
                 };
                 let codes: Vec<u8> = values.iter().map(|v| code(&kind, *v)).collect();
                 let has_missing = codes.contains(&Features::MISSING);
-                Feature { name: name.clone(), kind, codes, values, has_missing }
+                Feature {
+                    name: name.clone(),
+                    kind,
+                    codes,
+                    values,
+                    has_missing,
+                }
             })
             .collect();
         let mut binning = 0xcbf2_9ce4_8422_2325_u64;
         let mut hash = |word: u64| {
-            binning = (binning ^ word).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(27);
+            binning = (binning ^ word)
+                .wrapping_mul(0x0000_0100_0000_01b3)
+                .rotate_left(27);
         };
         for column in &columns {
             match &column.kind {
@@ -109,7 +119,11 @@ impl Features {
             }
             hash(u64::MAX);
         }
-        Features { columns, rows: table.rows, binning }
+        Features {
+            columns,
+            rows: table.rows,
+            binning,
+        }
     }
 
     /// Number of features.
@@ -133,8 +147,11 @@ impl Features {
 
 /// Upper edges of all bins but the last. Each lies half way between two neighbouring distinct values.
 fn edges(values: &[f64], rows: &[u32], max_bins: usize) -> Vec<f64> {
-    let mut sorted: Vec<f64> =
-        rows.iter().map(|&r| values[r as usize]).filter(|v| !v.is_nan()).collect();
+    let mut sorted: Vec<f64> = rows
+        .iter()
+        .map(|&r| values[r as usize])
+        .filter(|v| !v.is_nan())
+        .collect();
     sorted.sort_unstable_by(f64::total_cmp);
     let mut distinct: Vec<(f64, usize)> = Vec::new();
     for v in &sorted {

@@ -82,8 +82,20 @@ impl ForestParams {
     pub fn build(self) -> Result<RandomForest, LearnError> {
         check(NAME, "n_estimators", self.n_estimators as f64, 1.0, 1e5)?;
         check(NAME, "max_depth", f64::from(self.max_depth), 0.0, 1e6)?;
-        check(NAME, "min_samples_split", self.min_samples_split as f64, 2.0, 1e9)?;
-        check(NAME, "min_samples_leaf", self.min_samples_leaf as f64, 1.0, 1e9)?;
+        check(
+            NAME,
+            "min_samples_split",
+            self.min_samples_split as f64,
+            2.0,
+            1e9,
+        )?;
+        check(
+            NAME,
+            "min_samples_leaf",
+            self.min_samples_leaf as f64,
+            1.0,
+            1e9,
+        )?;
         if let Some(MaxFeatures::Share(share)) = self.max_features {
             check(NAME, "max_features", share, f64::MIN_POSITIVE, 1.0)?;
         }
@@ -91,7 +103,11 @@ impl ForestParams {
     }
 
     fn features(&self, task: Task, all: usize) -> usize {
-        let default = if task == Task::Regression { MaxFeaturesRule::All } else { MaxFeaturesRule::Sqrt };
+        let default = if task == Task::Regression {
+            MaxFeaturesRule::All
+        } else {
+            MaxFeaturesRule::Sqrt
+        };
         let count = match self.max_features.unwrap_or(MaxFeatures::Rule(default)) {
             MaxFeatures::Share(share) => (share * all as f64) as usize,
             MaxFeatures::Rule(MaxFeaturesRule::Sqrt) => (all as f64).sqrt() as usize,
@@ -141,7 +157,12 @@ impl Learner for RandomForest {
             _ => Vec::new(),
         };
         let width = if task == Task::Multiclass { classes } else { 1 };
-        let draw = Draw { data, params, criterion, offset };
+        let draw = Draw {
+            data,
+            params,
+            criterion,
+            offset,
+        };
         let grown: Vec<(Tree, Vec<f64>)> = (0..params.n_estimators as u64)
             .into_par_iter()
             .map_init(
@@ -152,10 +173,23 @@ impl Learner for RandomForest {
                     let mut gains = vec![0.0; columns.len()];
                     let tree = if task == Task::Multiclass {
                         let mut gini = Gini::new(criterion, &labels, classes);
-                        grow(&columns, rows, sums, width, &mut gini, &limits, &mut rng, arena, &mut gains)
+                        grow(
+                            &columns, rows, sums, width, &mut gini, &limits, &mut rng, arena,
+                            &mut gains,
+                        )
                     } else {
                         let mut variance = Variance::new(criterion, offset);
-                        grow(&columns, rows, sums, width, &mut variance, &limits, &mut rng, arena, &mut gains)
+                        grow(
+                            &columns,
+                            rows,
+                            sums,
+                            width,
+                            &mut variance,
+                            &limits,
+                            &mut rng,
+                            arena,
+                            &mut gains,
+                        )
                     };
                     (tree, gains)
                 },
@@ -164,7 +198,10 @@ impl Learner for RandomForest {
         let mut importance = vec![0.0; columns.len()];
         let mut trees = Vec::with_capacity(grown.len());
         for (tree, gains) in grown {
-            importance.iter_mut().zip(&gains).for_each(|(all, gain)| *all += gain);
+            importance
+                .iter_mut()
+                .zip(&gains)
+                .for_each(|(all, gain)| *all += gain);
             trees.push(tree);
         }
         let model = TreeModel::forest(NAME, width, trees, importance, data.features.binning);
@@ -182,7 +219,13 @@ struct Draw<'a> {
 
 impl Draw<'_> {
     /// Draws as many rows as there are, with replacement; a row drawn twice weighs twice. Rows keep their order.
-    fn rows(&self, rng: &mut crate::seed::Rng, times: &mut Vec<u32>, rows: &mut Vec<u32>, sums: &mut Vec<Sum>) {
+    fn rows(
+        &self,
+        rng: &mut crate::seed::Rng,
+        times: &mut Vec<u32>,
+        rows: &mut Vec<u32>,
+        sums: &mut Vec<Sum>,
+    ) {
         let n = self.data.rows.len();
         times.clear();
         if self.params.bootstrap {

@@ -93,8 +93,20 @@ impl GbtParams {
         check(NAME, "reg_alpha", self.reg_alpha, 0.0, 1e12)?;
         check(NAME, "reg_lambda", self.reg_lambda, 0.0, 1e12)?;
         check(NAME, "min_gain", self.min_gain, 0.0, 1e12)?;
-        check(NAME, "category_smoothing", self.category_smoothing, 0.0, 1e12)?;
-        check(NAME, "validation_fraction", self.validation_fraction, above_zero, 0.9)?;
+        check(
+            NAME,
+            "category_smoothing",
+            self.category_smoothing,
+            0.0,
+            1e12,
+        )?;
+        check(
+            NAME,
+            "validation_fraction",
+            self.validation_fraction,
+            above_zero,
+            0.9,
+        )?;
         Ok(Gbt(self))
     }
 }
@@ -107,7 +119,10 @@ impl Learner for Gbt {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
         data.check(NAME)?;
         let (fit_rows, held_rows) = self.set_aside(data.rows, seed);
-        let fit_data = TrainingSet { rows: &fit_rows, ..*data };
+        let fit_data = TrainingSet {
+            rows: &fit_rows,
+            ..*data
+        };
         let mut boosting = Boosting::new(&self.0, &fit_data);
         let mut held = Scores::new(&fit_data, &held_rows, &boosting.base);
         let codes = Codes::of(data.features, data.fills);
@@ -129,9 +144,16 @@ impl Learner for Gbt {
             }
         }
         if self.0.early_stopping > 0 {
-            boosting.trees.truncate((best_round + 1) * boosting.base.len());
+            boosting
+                .trees
+                .truncate((best_round + 1) * boosting.base.len());
         }
-        let Boosting { base, trees, importance, .. } = boosting;
+        let Boosting {
+            base,
+            trees,
+            importance,
+            ..
+        } = boosting;
         let task = data.target.task;
         let model = TreeModel::boosted(NAME, task, base, trees, importance, data.features.binning);
         Ok(Box::new(model))
@@ -149,7 +171,11 @@ impl Gbt {
         let mut kept = Vec::with_capacity(rows.len() - aside);
         let mut held = Vec::with_capacity(aside);
         sample(&mut rng, rows.len(), aside, |i, taken| {
-            if taken { held.push(rows[i]) } else { kept.push(rows[i]) }
+            if taken {
+                held.push(rows[i])
+            } else {
+                kept.push(rows[i])
+            }
         });
         (kept, held)
     }
@@ -175,8 +201,14 @@ struct Scores {
 impl Scores {
     fn new(data: &TrainingSet<'_>, rows: &[u32], base: &[f64]) -> Self {
         let _ = data;
-        let raw = base.iter().flat_map(|b| std::iter::repeat_n(*b, rows.len())).collect();
-        Scores { raw, rows: rows.len() }
+        let raw = base
+            .iter()
+            .flat_map(|b| std::iter::repeat_n(*b, rows.len()))
+            .collect();
+        Scores {
+            raw,
+            rows: rows.len(),
+        }
     }
 
     fn add(&mut self, class: usize, tree: &Tree, codes: &[Codes<'_>], rows: &[u32]) {
@@ -265,7 +297,8 @@ impl<'a> Boosting<'a> {
             let chosen = self.draw_features(rng);
             let derivatives = &self.derivatives[class * n..(class + 1) * n];
             let unit = {
-                let largest = |f: fn(&(f64, f64)) -> f64| derivatives.iter().map(f).fold(0.0, f64::max);
+                let largest =
+                    |f: fn(&(f64, f64)) -> f64| derivatives.iter().map(f).fold(0.0, f64::max);
                 FixedPoint::new(n, largest(|d| d.0.abs()), largest(|d| d.1))
             };
             self.rows.clear();
@@ -386,7 +419,10 @@ fn start(data: &TrainingSet<'_>) -> Vec<f64> {
                 weights[data.target.values[row as usize] as usize] += data.weight(row);
             }
             let all: f64 = weights.iter().sum();
-            weights.iter().map(|w| ln((w / all.max(1e-300)).max(1e-9))).collect()
+            weights
+                .iter()
+                .map(|w| ln((w / all.max(1e-300)).max(1e-9)))
+                .collect()
         }
     }
 }

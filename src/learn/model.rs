@@ -107,7 +107,11 @@ impl TreeModel {
 
     /// Which output a tree of width 1 adds to.
     fn output(&self, tree: usize) -> usize {
-        if self.link == Link::Softmax { tree % self.width } else { 0 }
+        if self.link == Link::Softmax {
+            tree % self.width
+        } else {
+            0
+        }
     }
 
     #[inline]
@@ -137,15 +141,25 @@ impl TreeModel {
         let bad = |what: String| LearnError::Saved { kind, what };
         let saved: Saved = serde_json::from_str(text).map_err(|e| bad(e.to_string()))?;
         if saved.format > FORMAT {
-            let what = format!("format {} is newer than this release reads ({FORMAT}); update automl", saved.format);
+            let what = format!(
+                "format {} is newer than this release reads ({FORMAT}); update automl",
+                saved.format
+            );
             return Err(bad(what));
         }
         let features = saved.importance.len();
         if saved.width == 0 || saved.base.len() != saved.width {
             return Err(bad("its width and base differ".to_owned()));
         }
-        let tree_width = if saved.link == Link::Mean { saved.width } else { 1 };
-        let trees = saved.trees.into_iter().map(|t| Tree::from_saved(t, tree_width, features));
+        let tree_width = if saved.link == Link::Mean {
+            saved.width
+        } else {
+            1
+        };
+        let trees = saved
+            .trees
+            .into_iter()
+            .map(|t| Tree::from_saved(t, tree_width, features));
         Ok(TreeModel {
             kind,
             link: saved.link,
@@ -194,15 +208,18 @@ impl Model for TreeModel {
         let mut out = vec![0.0; rows.len() * width];
         if self.binning == Some(features.binning) {
             let columns = Codes::of(features, fills);
-            out.par_chunks_mut(BLOCK * width).zip(rows.par_chunks(BLOCK)).for_each(|(out, rows)| {
-                out.chunks_exact_mut(width).for_each(|o| o.copy_from_slice(&self.base));
-                for (i, tree) in self.trees.iter().enumerate() {
-                    for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
-                        self.add(i, tree.predict_codes(&columns, row), out);
+            out.par_chunks_mut(BLOCK * width)
+                .zip(rows.par_chunks(BLOCK))
+                .for_each(|(out, rows)| {
+                    out.chunks_exact_mut(width)
+                        .for_each(|o| o.copy_from_slice(&self.base));
+                    for (i, tree) in self.trees.iter().enumerate() {
+                        for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
+                            self.add(i, tree.predict_codes(&columns, row), out);
+                        }
                     }
-                }
-                out.chunks_exact_mut(width).for_each(|o| self.finish(o));
-            });
+                    out.chunks_exact_mut(width).for_each(|o| self.finish(o));
+                });
         } else {
             let mut values = vec![0.0; features.len()];
             for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
@@ -226,17 +243,29 @@ impl Model for TreeModel {
             importance: self.importance.clone(),
             trees: self.trees.iter().map(Tree::to_saved).collect(),
         };
-        serde_json::to_string(&saved)
-            .map_err(|e| LearnError::Saved { kind: self.kind, what: e.to_string() })
+        serde_json::to_string(&saved).map_err(|e| LearnError::Saved {
+            kind: self.kind,
+            what: e.to_string(),
+        })
     }
 }
 
 /// Checks that a hyperparameter is within `low..=high`.
-pub(super) fn check(learner: &'static str, name: &str, value: f64, low: f64, high: f64) -> Result<(), LearnError> {
+pub(super) fn check(
+    learner: &'static str,
+    name: &str,
+    value: f64,
+    low: f64,
+    high: f64,
+) -> Result<(), LearnError> {
     if (low..=high).contains(&value) {
         return Ok(());
     }
-    let low = if low == f64::MIN_POSITIVE { "above 0".to_owned() } else { format!("at least {low}") };
+    let low = if low == f64::MIN_POSITIVE {
+        "above 0".to_owned()
+    } else {
+        format!("at least {low}")
+    };
     let what = format!("`{name}: {value}` is out of range; it must be {low} and at most {high}");
     Err(LearnError::Params { learner, what })
 }
@@ -249,13 +278,23 @@ impl TrainingSet<'_> {
             return fail("there are no rows to learn from".to_owned());
         }
         if self.rows.len() > MAX_ROWS {
-            return fail(format!("{} rows are more than the {MAX_ROWS} it can take", self.rows.len()));
+            return fail(format!(
+                "{} rows are more than the {MAX_ROWS} it can take",
+                self.rows.len()
+            ));
         }
         if self.features.is_empty() || self.features.len() > usize::from(u16::MAX) {
-            return fail(format!("{} features; 1 to {} are possible", self.features.len(), u16::MAX));
+            return fail(format!(
+                "{} features; 1 to {} are possible",
+                self.features.len(),
+                u16::MAX
+            ));
         }
         if self.target.task == Task::Multiclass && self.target.classes.len() > 255 {
-            return fail(format!("{} classes are more than the 255 it can tell apart", self.target.classes.len()));
+            return fail(format!(
+                "{} classes are more than the 255 it can tell apart",
+                self.target.classes.len()
+            ));
         }
         Ok(())
     }

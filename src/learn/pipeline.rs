@@ -98,7 +98,10 @@ impl Pipeline {
     /// # Errors
     /// [`LearnError::Saved`] when the model cannot be written.
     pub fn save(&self) -> Result<Vec<u8>, LearnError> {
-        let bad = |e: serde_json::Error| LearnError::Saved { kind: "model", what: e.to_string() };
+        let bad = |e: serde_json::Error| LearnError::Saved {
+            kind: "model",
+            what: e.to_string(),
+        };
         let model = RawValue::from_string(self.model.save()?).map_err(bad)?;
         let envelope = Envelope {
             format: FORMAT,
@@ -118,7 +121,10 @@ impl Pipeline {
     /// # Errors
     /// [`LearnError::Saved`] when the bytes are no model file, are damaged, or come from a newer release.
     pub fn load(bytes: &[u8]) -> Result<Self, LearnError> {
-        let bad = |what: String| LearnError::Saved { kind: "model", what };
+        let bad = |what: String| LearnError::Saved {
+            kind: "model",
+            what,
+        };
         #[derive(Deserialize)]
         struct Version {
             format: u32,
@@ -142,10 +148,18 @@ impl Pipeline {
                 transform.width()
             )));
         }
-        let width = if card.task == Task::Multiclass { card.classes.len() } else { 1 };
+        let width = if card.task == Task::Multiclass {
+            card.classes.len()
+        } else {
+            1
+        };
         if model.width() != width || (card.task == Task::Binary && card.classes.len() != 2) {
             return Err(bad("its classes do not fit its model".to_owned()));
         }
-        Ok(Pipeline { card, transform, model })
+        Ok(Pipeline {
+            card,
+            transform,
+            model,
+        })
     }
 }

@@ -5,6 +5,11 @@ use serde_json::{Map, Value as Json};
 
 use crate::data::table::Task;
 
+#[cfg(feature = "adapters")]
+use super::adapters::{
+    self, decision_tree::DecisionTreeParams, logistic::LogisticParams,
+    smartcore_forest::SmartcoreForestParams,
+};
 use super::learner::{LearnError, Learner, Model};
 use super::{forest, gbt};
 
@@ -28,6 +33,9 @@ pub struct LearnerEntry {
 
 const ALL: &[Task] = &[Task::Binary, Task::Multiclass, Task::Regression];
 
+#[cfg(feature = "adapters")]
+const CLASSES: &[Task] = &[Task::Binary, Task::Multiclass];
+
 /// All learners.
 pub const LEARNERS: &[LearnerEntry] = &[
     LearnerEntry {
@@ -40,7 +48,11 @@ max_depth: {int: [2, 24]}
 min_samples_leaf: {int: [1, 32], log: true}
 max_features: {float: [0.1, 1.0]}
 ",
-        build: |p| Ok(Box::new(params::<forest::ForestParams>("random_forest", p)?.build()?)),
+        build: |p| {
+            Ok(Box::new(
+                params::<forest::ForestParams>("random_forest", p)?.build()?,
+            ))
+        },
         load: forest::load,
     },
     LearnerEntry {
@@ -59,6 +71,50 @@ reg_lambda: {float: [0.001, 10.0], log: true}
 ",
         build: |p| Ok(Box::new(params::<gbt::GbtParams>("gbt", p)?.build()?)),
         load: gbt::load,
+    },
+    #[cfg(feature = "adapters")]
+    LearnerEntry {
+        name: "decision_tree",
+        summary: "a single decision tree, by linfa-trees",
+        tasks: CLASSES,
+        native: false,
+        space: "max_depth: {int: [2, 12]}
+min_weight_leaf: {float: [1.0, 100.0], log: true}
+",
+        build: |p| {
+            Ok(Box::new(
+                params::<DecisionTreeParams>("decision_tree", p)?.build()?,
+            ))
+        },
+        load: adapters::decision_tree::load,
+    },
+    #[cfg(feature = "adapters")]
+    LearnerEntry {
+        name: "logistic",
+        summary: "logistic regression with an L2 penalty, by linfa-logistic",
+        tasks: CLASSES,
+        native: false,
+        space: "alpha: {float: [0.001, 1000.0], log: true}
+",
+        build: |p| Ok(Box::new(params::<LogisticParams>("logistic", p)?.build()?)),
+        load: adapters::logistic::load,
+    },
+    #[cfg(feature = "adapters")]
+    LearnerEntry {
+        name: "smartcore_forest",
+        summary: "random forest on exact values, by smartcore",
+        tasks: ALL,
+        native: false,
+        space: "n_estimators: {int: [50, 200], log: true}
+max_depth: {int: [2, 16]}
+min_samples_leaf: {int: [1, 32], log: true}
+",
+        build: |p| {
+            Ok(Box::new(
+                params::<SmartcoreForestParams>("smartcore_forest", p)?.build()?,
+            ))
+        },
+        load: adapters::smartcore_forest::load,
     },
 ];
 
@@ -84,13 +140,22 @@ pub fn find(name: &str) -> Result<&'static LearnerEntry, UnknownLearner> {
         let close = |n: &&str| strsim::damerau_levenshtein(n, name) <= 1 + n.len() / 4;
         UnknownLearner {
             name: name.to_owned(),
-            suggestion: names.iter().copied().filter(close).min_by_key(|n| strsim::damerau_levenshtein(n, name)),
+            suggestion: names
+                .iter()
+                .copied()
+                .filter(close)
+                .min_by_key(|n| strsim::damerau_levenshtein(n, name)),
             known: names.join(", "),
         }
     })
 }
 
-fn params<P: DeserializeOwned>(learner: &'static str, given: Map<String, Json>) -> Result<P, LearnError> {
-    serde_json::from_value(Json::Object(given))
-        .map_err(|e| LearnError::Params { learner, what: e.to_string() })
+fn params<P: DeserializeOwned>(
+    learner: &'static str,
+    given: Map<String, Json>,
+) -> Result<P, LearnError> {
+    serde_json::from_value(Json::Object(given)).map_err(|e| LearnError::Params {
+        learner,
+        what: e.to_string(),
+    })
 }

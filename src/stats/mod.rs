@@ -1,3 +1,3 @@
-//! Small statistics and special functions that the rooms above share.
+//! Statistics and special functions that several rooms need: plain functions of numbers, the same bits on every machine.
 
 pub mod special;

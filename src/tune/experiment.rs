@@ -136,7 +136,10 @@ pub struct HoldoutSpec {
 
 impl Default for HoldoutSpec {
     fn default() -> Self {
-        HoldoutSpec { fraction: 0.2, stratify: true }
+        HoldoutSpec {
+            fraction: 0.2,
+            stratify: true,
+        }
     }
 }
 
@@ -154,7 +157,11 @@ pub struct CvSpec {
 
 impl Default for CvSpec {
     fn default() -> Self {
-        CvSpec { folds: 5, repeats: 1, stratify: true }
+        CvSpec {
+            folds: 5,
+            repeats: 1,
+            stratify: true,
+        }
     }
 }
 
@@ -220,7 +227,11 @@ pub struct RegistrySpec {
 
 impl Default for RegistrySpec {
     fn default() -> Self {
-        RegistrySpec { model: None, gate: Vec::new(), stage: "staging".to_owned() }
+        RegistrySpec {
+            model: None,
+            gate: Vec::new(),
+            stage: "staging".to_owned(),
+        }
     }
 }
 
@@ -231,7 +242,9 @@ impl Experiment {
     /// Anything that could be known to be wrong before reading the data, with its place.
     pub fn parse(text: &str, file: &str) -> Result<Self, YamlError> {
         let experiment: Experiment = parse(text, file)?;
-        experiment.check().map_err(|what| YamlError::new(format!("{file}: {what}")))?;
+        experiment
+            .check()
+            .map_err(|what| YamlError::new(format!("{file}: {what}")))?;
         Ok(experiment)
     }
 
@@ -242,7 +255,9 @@ impl Experiment {
         match (&self.data.source, &self.data.path) {
             (Some(source), None) if source == "telco" => {}
             (Some(source), None) => {
-                return Err(format!("data.source: there is no source `{source}`; known: telco. For a file write `path: {source}`"));
+                return Err(format!(
+                    "data.source: there is no source `{source}`; known: telco. For a file write `path: {source}`"
+                ));
             }
             (None, Some(_)) if self.data.target.is_some() => {}
             (None, Some(_)) => return Err("data.target: name the column to predict".to_owned()),
@@ -251,7 +266,9 @@ impl Experiment {
         if let Some(delimiter) = self.data.delimiter
             && !delimiter.is_ascii()
         {
-            return Err(format!("data.delimiter: `{delimiter}` is not a single ASCII character"));
+            return Err(format!(
+                "data.delimiter: `{delimiter}` is not a single ASCII character"
+            ));
         }
         if self.search.trials == 0 {
             return Err("search.trials: must be at least 1".to_owned());
@@ -259,7 +276,11 @@ impl Experiment {
         if self.search.concurrency == 0 {
             return Err("search.concurrency: must be at least 1".to_owned());
         }
-        if self.search.timeout.is_some_and(|t| !(t.is_finite() && t > 0.0)) {
+        if self
+            .search
+            .timeout
+            .is_some_and(|t| !(t.is_finite() && t > 0.0))
+        {
             return Err("search.timeout: must be a number of seconds above 0".to_owned());
         }
         self.preprocess()?;
@@ -323,9 +344,17 @@ impl Experiment {
 /// # Errors
 /// An unknown name, with the closest one.
 pub fn preset(name: &str) -> Result<Preprocess, String> {
-    PRESETS.iter().find(|p| p.name == name).map(|p| (p.build)()).ok_or_else(|| {
-        let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
-        let hint = closest(name, names.iter().copied()).map_or(String::new(), |k| format!(", did you mean `{k}`?"));
-        format!("preprocess: there is no preset `{name}`{hint}; there are {}", names.join(", "))
-    })
+    PRESETS
+        .iter()
+        .find(|p| p.name == name)
+        .map(|p| (p.build)())
+        .ok_or_else(|| {
+            let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
+            let hint = closest(name, names.iter().copied())
+                .map_or(String::new(), |k| format!(", did you mean `{k}`?"));
+            format!(
+                "preprocess: there is no preset `{name}`{hint}; there are {}",
+                names.join(", ")
+            )
+        })
 }

@@ -23,7 +23,7 @@ use crate::seed::Seed;
 use crate::study::declared::Space;
 use crate::study::objective::Stop;
 use crate::study::record::{Direction, TrialRecord};
-use crate::study::space::Value;
+use crate::study::space::{Domain, Params, Value};
 use crate::study::trial::Trial;
 
 use super::experiment::{Experiment, preset};
@@ -141,16 +141,26 @@ impl Job {
         Job::new(experiment, file, dataset, search)
     }
 
-    fn new(experiment: Experiment, file: &str, dataset: Dataset, search: Search) -> Result<Self, JobError> {
-        let setting = |what: String| JobError::Setting { file: file.to_owned(), what };
+    fn new(
+        experiment: Experiment,
+        file: &str,
+        dataset: Dataset,
+        search: Search,
+    ) -> Result<Self, JobError> {
+        let setting = |what: String| JobError::Setting {
+            file: file.to_owned(),
+            what,
+        };
         let task = dataset.target.task;
         let name = experiment.metric.as_deref().unwrap_or(match task {
             Task::Binary => "roc_auc",
             Task::Multiclass => "log_loss",
             Task::Regression => "rmse",
         });
-        let metric = metric::find_for(name, task)
-            .map_err(|source| JobError::Metric { file: file.to_owned(), source })?;
+        let metric = metric::find_for(name, task).map_err(|source| JobError::Metric {
+            file: file.to_owned(),
+            source,
+        })?;
         for name in &search.learners {
             let entry = table::find(name)?;
             if !entry.tasks.contains(&task) {
@@ -161,20 +171,36 @@ impl Job {
             }
         }
         let root = Seed::root(experiment.seed);
-        let part = |key, source| JobError::Split { file: file.to_owned(), key, source };
+        let part = |key, source| JobError::Split {
+            file: file.to_owned(),
+            key,
+            source,
+        };
         let (kept, cv) = (&experiment.holdout, &experiment.cv);
         let classes = task != Task::Regression;
-        let split = holdout(&dataset.target, kept.fraction, kept.stratify && classes, root)
-            .map_err(|e| part("holdout", e))?;
+        let split = holdout(
+            &dataset.target,
+            kept.fraction,
+            kept.stratify && classes,
+            root,
+        )
+        .map_err(|e| part("holdout", e))?;
         let stratify = cv.stratify && classes;
         let seed = root.child("cv", 0);
-        let folds = k_fold(&dataset.target, &split.train, cv.folds, cv.repeats, stratify, seed)
-            .map_err(|e| part("cv", e))?;
+        let folds = k_fold(
+            &dataset.target,
+            &split.train,
+            cv.folds,
+            cv.repeats,
+            stratify,
+            seed,
+        )
+        .map_err(|e| part("cv", e))?;
 
         let mut specs: BTreeMap<String, Preprocess> = BTreeMap::new();
         specs.insert(String::new(), experiment.preprocess().map_err(setting)?);
         let chosen = search.space.params().iter().find(|p| p.name == PREPROCESS);
-        if let Some(crate::study::space::Domain::Categorical { choices }) = chosen.map(|p| &p.domain) {
+        if let Some(Domain::Categorical { choices }) = chosen.map(|p| &p.domain) {
             for choice in choices {
                 let name = choice.to_string();
                 let spec = preset(&name).map_err(setting)?;
@@ -183,13 +209,30 @@ impl Job {
         }
         let mut encodings = BTreeMap::new();
         for (name, spec) in specs {
-            let encoded = Encoded::new(&dataset, &spec, &split.train, &folds)
-                .map_err(|source| JobError::Preprocess { file: file.to_owned(), source })?;
+            let encoded =
+                Encoded::new(&dataset, &spec, &split.train, &folds).map_err(|source| {
+                    JobError::Preprocess {
+                        file: file.to_owned(),
+                        source,
+                    }
+                })?;
             encodings.insert(name, encoded);
         }
         let value = |row: &u32| dataset.target.values[*row as usize];
-        let truths = folds.iter().map(|f| f.test.iter().map(value).collect()).collect();
-        Ok(Job { experiment, dataset, split, metric, search, folds, encodings, truths })
+        let truths = folds
+            .iter()
+            .map(|f| f.test.iter().map(value).collect())
+            .collect();
+        Ok(Job {
+            experiment,
+            dataset,
+            split,
+            metric,
+            search,
+            folds,
+            encodings,
+            truths,
+        })
     }
 
     /// Which way the study goes.
@@ -234,13 +277,14 @@ impl Job {
     /// # Errors
     /// [`Stop::Failed`] when the parameters cannot be fitted or scored.
     pub fn objective(&self, trial: &mut Trial) -> Result<f64, Stop> {
-        let name = self.search.learner(trial.record());
-        let learner = self.learner(&name, trial.record())?;
-        let encoded = self.encoded(trial.record());
+        let name = self.search.learner(trial.params());
+        let learner = self.learner(&name, trial.params())?;
+        let encoded = self.encoded(trial.params());
         let seed = trial.seed().child("fit", 0);
         trial.note("dataset", self.dataset.name.as_str());
         trial.note("learner", name.as_str());
-        let predictions = encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed)?;
+        let predictions =
+            encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed)?;
         let mut scores = Vec::with_capacity(self.folds.len());
         for (truth, predicted) in self.truths.iter().zip(&predictions) {
             let given = self.scores(predicted, truth.len());
@@ -260,23 +304,37 @@ impl Job {
     /// # Errors
     /// When the parameters cannot be fitted any more, which a complete trial's always can.
     pub fn refit(&self, trial: &TrialRecord) -> Result<Outcome, JobError> {
-        let name = self.search.learner(trial);
-        let learner = self.learner(&name, trial)?;
-        let encoded = self.encoded(trial);
+        let name = self.search.learner(&trial.params);
+        let learner = self.learner(&name, &trial.params)?;
+        let encoded = self.encoded(&trial.params);
         let task = self.dataset.target.task;
         let seed = Seed::root(self.experiment.seed).child("trial", trial.number);
 
         let (mut threshold, mut out_of_fold_f1) = (0.5, None);
         if task == Task::Binary {
-            let folds = encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed.child("fit", 0))?;
+            let folds = encoded.cross_predict(
+                learner.as_ref(),
+                &self.dataset,
+                &self.folds,
+                seed.child("fit", 0),
+            )?;
             let best = metric::best_f1_threshold(&self.truths.concat(), &folds.concat());
             let (at, f1) = best.map_err(JobError::Score)?;
             (threshold, out_of_fold_f1) = (at, Some(f1));
         }
         let rows = &self.split.train;
-        let (transform, model) = encoded.fit(learner.as_ref(), &self.dataset, rows, seed.child("refit", 0))?;
-        let truth: Vec<f64> =
-            self.split.test.iter().map(|&r| self.dataset.target.values[r as usize]).collect();
+        let (transform, model) = encoded.fit(
+            learner.as_ref(),
+            &self.dataset,
+            rows,
+            seed.child("refit", 0),
+        )?;
+        let truth: Vec<f64> = self
+            .split
+            .test
+            .iter()
+            .map(|&r| self.dataset.target.values[r as usize])
+            .collect();
         let predicted = encoded.predict(model.as_ref(), &self.split.test);
         let given = self.scores(&predicted, truth.len());
         let all = |at| metric::all(&truth, given, at).map_err(JobError::Score);
@@ -301,8 +359,12 @@ impl Job {
             dataset_sha256: self.dataset.sha256.clone(),
         };
         Ok(Outcome {
-            pipeline: Pipeline { card, transform, model },
-            hyperparameters: Json::Object(self.search.hyperparameters(&name, trial)),
+            pipeline: Pipeline {
+                card,
+                transform,
+                model,
+            },
+            hyperparameters: Json::Object(self.search.hyperparameters(&name, &trial.params)),
             learner: name,
             holdout,
             holdout_at_threshold,
@@ -312,13 +374,13 @@ impl Job {
         })
     }
 
-    fn learner(&self, name: &str, trial: &TrialRecord) -> Result<Box<dyn Learner>, JobError> {
+    fn learner(&self, name: &str, params: &Params) -> Result<Box<dyn Learner>, JobError> {
         let entry = table::find(name)?;
-        Ok((entry.build)(self.search.hyperparameters(name, trial))?)
+        Ok((entry.build)(self.search.hyperparameters(name, params))?)
     }
 
-    fn encoded(&self, trial: &TrialRecord) -> &Encoded {
-        let chosen = match trial.params.assignment(PREPROCESS).map(|a| a.value()) {
+    fn encoded(&self, params: &Params) -> &Encoded {
+        let chosen = match params.assignment(PREPROCESS).map(|a| a.value()) {
             Some(Value::Str(name)) => name,
             _ => String::new(),
         };
@@ -326,17 +388,37 @@ impl Job {
     }
 
     fn scores<'a>(&self, predicted: &'a [f64], rows: usize) -> Scores<'a> {
-        Scores::new(self.dataset.target.task, predicted.len() / rows.max(1), predicted)
+        Scores::new(
+            self.dataset.target.task,
+            predicted.len() / rows.max(1),
+            predicted,
+        )
     }
 }
 
-fn read(experiment: &Experiment, data: Option<&Path>, data_dir: Option<&Path>) -> Result<Dataset, DataError> {
+fn read(
+    experiment: &Experiment,
+    data: Option<&Path>,
+    data_dir: Option<&Path>,
+) -> Result<Dataset, DataError> {
     let spec = &experiment.data;
-    let base = if spec.source.is_some() { telco::options() } else { ReadOptions::default() };
+    let base = if spec.source.is_some() {
+        telco::options()
+    } else {
+        ReadOptions::default()
+    };
     let options = ReadOptions {
         target: spec.target.clone().or(base.target),
-        positive: spec.positive.as_ref().map(Value::to_string).or(base.positive),
-        drop: if spec.drop.is_empty() { base.drop } else { spec.drop.clone() },
+        positive: spec
+            .positive
+            .as_ref()
+            .map(Value::to_string)
+            .or(base.positive),
+        drop: if spec.drop.is_empty() {
+            base.drop
+        } else {
+            spec.drop.clone()
+        },
         types: spec.types.clone(),
         missing: spec.missing.clone().unwrap_or(base.missing),
         task: spec.task,
@@ -346,7 +428,9 @@ fn read(experiment: &Experiment, data: Option<&Path>, data_dir: Option<&Path>) -
         return telco::load(&telco::resolve(data, data_dir)?, &options);
     };
     let path = data.unwrap_or(path);
-    let stem = path.file_stem().map_or_else(|| "data".into(), |s| s.to_string_lossy());
+    let stem = path
+        .file_stem()
+        .map_or_else(|| "data".into(), |s| s.to_string_lossy());
     read_dataset(path, &stem, &options)
 }
 
@@ -357,4 +441,3 @@ fn peak_memory() -> Option<u64> {
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024)
 }
-

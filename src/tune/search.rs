@@ -13,8 +13,8 @@ use serde_json::{Map, Value as Json};
 use crate::learn::preprocess::PRESETS;
 use crate::learn::table::{self, LearnerEntry};
 use crate::study::declared::{Param, Space};
-use crate::study::record::TrialRecord;
-use crate::study::space::{Domain, SpaceError, Value};
+
+use crate::study::space::{Domain, Params, SpaceError, Value};
 
 use super::yaml::{Ordered, YamlError, at, closest, parse};
 
@@ -105,12 +105,20 @@ impl Search {
     ///
     /// # Errors
     /// An unknown learner or preset, a parameter of a learner that is not searched, a bad domain, a bad condition.
-    pub fn new(learners: &[String], params: &Ordered<ParamSpec>, file: &str) -> Result<Self, YamlError> {
-        let mut search = Builder { file, space: Vec::new(), fixed: BTreeMap::new() };
+    pub fn new(
+        learners: &[String],
+        params: &Ordered<ParamSpec>,
+        file: &str,
+    ) -> Result<Self, YamlError> {
+        let mut search = Builder {
+            file,
+            space: Vec::new(),
+            fixed: BTreeMap::new(),
+        };
         let mut entries: Vec<&'static LearnerEntry> = Vec::new();
         for name in learners {
-            let entry = table::find(name)
-                .map_err(|e| search.error(&format!("search.learners: {e}")))?;
+            let entry =
+                table::find(name).map_err(|e| search.error(&format!("search.learners: {e}")))?;
             if entries.iter().any(|e| e.name == entry.name) {
                 return Err(search.error(&format!("search.learners: `{name}` is listed twice")));
             }
@@ -130,7 +138,8 @@ impl Search {
             } else if !entries.iter().any(|e| owner(name) == Some(e.name)) {
                 let known = entries.iter().map(|e| e.name).chain([PREPROCESS]);
                 let typed = owner(name).unwrap_or(name);
-                let hint = closest(typed, known.clone()).map_or(String::new(), |k| format!("; did you mean `{k}`?"));
+                let hint = closest(typed, known.clone())
+                    .map_or(String::new(), |k| format!("; did you mean `{k}`?"));
                 let known: Vec<&str> = known.collect();
                 let what = format!(
                     "`{name}` belongs to no learner that is searched; write `learner.parameter` with one of {}{hint}",
@@ -142,7 +151,11 @@ impl Search {
         for entry in &entries {
             search.fixed.insert(entry.name.to_owned(), Map::new());
             let several = entries.len() > 1;
-            let mut own = params.0.iter().filter(|(name, _)| owner(name) == Some(entry.name)).peekable();
+            let mut own = params
+                .0
+                .iter()
+                .filter(|(name, _)| owner(name) == Some(entry.name))
+                .peekable();
             if own.peek().is_some() {
                 for (name, spec) in own {
                     search.add(entry, name, spec, several)?;
@@ -157,21 +170,25 @@ impl Search {
         let Builder { space, fixed, .. } = search;
         let space = Space::new(space).map_err(|e| at_file(file, &format!("search.params: {e}")))?;
         let learners = entries.iter().map(|e| e.name.to_owned()).collect();
-        Ok(Search { space, learners, fixed })
+        Ok(Search {
+            space,
+            learners,
+            fixed,
+        })
     }
 
     /// The learner of a trial.
-    pub fn learner(&self, trial: &TrialRecord) -> String {
-        match trial.params.assignment(LEARNER).map(|a| a.value()) {
+    pub fn learner(&self, params: &Params) -> String {
+        match params.assignment(LEARNER).map(|a| a.value()) {
             Some(Value::Str(name)) => name,
             _ => self.learners[0].clone(),
         }
     }
 
     /// The hyperparameters of a trial's learner, fixed ones included, without prefix.
-    pub fn hyperparameters(&self, learner: &str, trial: &TrialRecord) -> Map<String, Json> {
+    pub fn hyperparameters(&self, learner: &str, params: &Params) -> Map<String, Json> {
         let mut all = self.fixed.get(learner).cloned().unwrap_or_default();
-        for (name, value) in trial.params.iter() {
+        for (name, value) in params.iter() {
             if let Some(own) = name.strip_prefix(learner).and_then(|n| n.strip_prefix('.')) {
                 all.insert(own.to_owned(), json(&value));
             }
@@ -210,12 +227,17 @@ impl Builder<'_> {
         let known = |v: &Value| matches!(v, Value::Str(s) if names.contains(&s.as_str()));
         match &spec.value {
             ParamSpec::Search(s) if s.categorical.as_ref().is_some_and(|c| c.iter().all(known)) => {
-                let domain = s.domain().map_err(|e| at(spec, self.file, &format!("`{PREPROCESS}`: {e}")))?;
+                let domain = s
+                    .domain()
+                    .map_err(|e| at(spec, self.file, &format!("`{PREPROCESS}`: {e}")))?;
                 self.space.push(Param::new(PREPROCESS, domain));
                 Ok(())
             }
             _ => {
-                let what = format!("`{PREPROCESS}` must be `{{categorical: [...]}}` of presets: {}", names.join(", "));
+                let what = format!(
+                    "`{PREPROCESS}` must be `{{categorical: [...]}}` of presets: {}",
+                    names.join(", ")
+                );
                 Err(at(spec, self.file, &what))
             }
         }
@@ -232,11 +254,16 @@ impl Builder<'_> {
             ParamSpec::Search(search) => search,
             ParamSpec::Fixed(value) => {
                 let own = name[entry.name.len() + 1..].to_owned();
-                self.fixed.entry(entry.name.to_owned()).or_default().insert(own, json(value));
+                self.fixed
+                    .entry(entry.name.to_owned())
+                    .or_default()
+                    .insert(own, json(value));
                 return Ok(());
             }
         };
-        let domain = search.domain().map_err(|e| at(spec, self.file, &format!("`{name}`: {e}")))?;
+        let domain = search
+            .domain()
+            .map_err(|e| at(spec, self.file, &format!("`{name}`: {e}")))?;
         let mut param = Param::new(name, domain);
         if several && !search.when.contains_key(LEARNER) {
             param = param.when(LEARNER, [entry.name]);

@@ -25,27 +25,44 @@ impl YamlError {
 pub(super) fn parse<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, YamlError> {
     serde_saphyr::from_str(text).map_err(|error| {
         let mut message = error.to_string().replace("<input>", file);
-        message = message.replace(", set DuplicateKeyPolicy in Options if acceptable", "; remove or rename one");
-        message = message.strip_prefix("error: ").map_or(message.clone(), str::to_owned);
+        message = message.replace(
+            ", set DuplicateKeyPolicy in Options if acceptable",
+            "; remove or rename one",
+        );
+        message = message
+            .strip_prefix("error: ")
+            .map_or(message.clone(), str::to_owned);
         if let Some(hint) = meant(&message) {
             message.push_str(&format!("\nhint: did you mean `{hint}`?"));
         }
-        YamlError { text: format!("{file}: {message}") }
+        YamlError {
+            text: format!("{file}: {message}"),
+        }
     })
 }
 
 /// A message at a place of the file.
 pub(super) fn at<T>(value: &Spanned<T>, file: &str, what: &str) -> YamlError {
     let (line, column) = (value.defined.line(), value.defined.column());
-    YamlError { text: format!("{file}:{line}:{column}: {what}") }
+    YamlError {
+        text: format!("{file}:{line}:{column}: {what}"),
+    }
 }
 
 /// The known key closest to the unknown one in "unknown field `a`, expected one of b, c".
 fn meant(message: &str) -> Option<String> {
-    let line = message.lines().find(|l| l.contains("unknown field `") || l.contains("unknown variant `"))?;
+    let line = message
+        .lines()
+        .find(|l| l.contains("unknown field `") || l.contains("unknown variant `"))?;
     let typed = line.split('`').nth(1)?;
     let known = line.split_once("expected ")?.1;
-    closest(typed, known.trim_start_matches("one of ").split(", ").map(|k| k.trim_matches('`')))
+    closest(
+        typed,
+        known
+            .trim_start_matches("one of ")
+            .split(", ")
+            .map(|k| k.trim_matches('`')),
+    )
 }
 
 /// The name closest to what was typed, if one is close.

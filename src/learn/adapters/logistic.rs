@@ -327,6 +327,10 @@ impl Model for LogisticModel {
         }
     }
 
+    fn features(&self) -> usize {
+        self.saved.scores.first().map_or(0, |s| s.coefficients.len())
+    }
+
     fn predict_row(&self, row: &[f64], out: &mut [f64]) {
         if self.saved.task != Task::Multiclass {
             out[0] = 1.0 / (1.0 + libm::exp(-self.score(&self.saved.scores[0], row)));

@@ -1,4 +1,3 @@
-use std::sync::Arc;
 
 use rand::RngExt;
 
@@ -21,11 +20,13 @@ fn features(columns: Vec<(&str, FeatureKind, Vec<f64>)>) -> Features {
         name: name.to_owned(),
         kind,
         codes: Vec::new(),
-        values: Arc::new(values),
+        values,
+        has_missing: true,
     };
     Features {
         columns: columns.into_iter().map(column).collect(),
         rows,
+        binning: 0,
     }
 }
 
@@ -173,7 +174,7 @@ fn the_same_data_and_seed_give_the_same_model() {
         // Few values and equal columns: as many ties as can be.
         for column in &mut features.columns {
             let coarse = column.values.iter().map(|v| (v * 4.0).floor()).collect();
-            column.values = Arc::new(coarse);
+            column.values = coarse;
         }
         let rows: Vec<u32> = (0..400).collect();
         let data = set(&features, &target, &rows, &FILLS);
@@ -309,7 +310,7 @@ fn missing_values_without_a_fill_are_an_error() {
     let (mut features, target) = made(Task::Binary, 60);
     let mut values = features.columns[1].values.to_vec();
     values[17] = f64::NAN;
-    features.columns[1].values = Arc::new(values);
+    features.columns[1].values = values;
     let rows: Vec<u32> = (0..60).collect();
     let fills = [f64::NAN, 0.5, f64::NAN, f64::NAN, f64::NAN];
     for (name, learner, _) in learners() {

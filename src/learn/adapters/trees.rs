@@ -164,6 +164,10 @@ impl Model for TreesModel {
         self.trees.outputs.len()
     }
 
+    fn features(&self) -> usize {
+        self.trees.features
+    }
+
     fn predict_row(&self, row: &[f64], out: &mut [f64]) {
         for (out, trees) in out.iter_mut().zip(&self.trees.outputs) {
             let sum: f64 = trees.iter().map(|tree| tree.predict(row)).sum();

@@ -53,12 +53,14 @@ impl Encode {
     pub(crate) fn apply_column(&self, columns: &[Vec<f64>]) -> Vec<f64> {
         match self {
             Encode::Number { column } | Encode::Level { column, .. } => columns[*column].clone(),
-            Encode::Mapped { column, numbers } => {
-                columns[*column].iter().map(|&v| level_number(v, numbers)).collect()
-            }
-            Encode::Indicator { column, level } => {
-                columns[*column].iter().map(|&v| indicator(v, *level)).collect()
-            }
+            Encode::Mapped { column, numbers } => columns[*column]
+                .iter()
+                .map(|&v| level_number(v, numbers))
+                .collect(),
+            Encode::Indicator { column, level } => columns[*column]
+                .iter()
+                .map(|&v| indicator(v, *level))
+                .collect(),
         }
     }
 
@@ -69,7 +71,11 @@ impl Encode {
 }
 
 fn level_number(code: f64, numbers: &[f64]) -> f64 {
-    if code.is_nan() { f64::NAN } else { numbers.get(code as usize).copied().unwrap_or(f64::NAN) }
+    if code.is_nan() {
+        f64::NAN
+    } else {
+        numbers.get(code as usize).copied().unwrap_or(f64::NAN)
+    }
 }
 
 fn indicator(code: f64, level: usize) -> f64 {
@@ -96,16 +102,28 @@ impl Encoder {
             for column in columns {
                 let what = match schema.position(column).map(|i| schema.fields[i].kind) {
                     Some(Kind::Boolean | Kind::Categorical) => continue,
-                    Some(_) => format!("which is numeric; add `types: {{{column}: categorical}}` under `data`"),
+                    Some(_) => format!(
+                        "which is numeric; add `types: {{{column}: categorical}}` under `data`"
+                    ),
                     None => "which is not a column of the data".to_owned(),
                 };
-                return Err(PreprocessError::Column { rule, column: column.clone(), what });
+                return Err(PreprocessError::Column {
+                    rule,
+                    column: column.clone(),
+                    what,
+                });
             }
         }
-        let mut encoder = Encoder { names: Vec::new(), rules: Vec::new() };
+        let mut encoder = Encoder {
+            names: Vec::new(),
+            rules: Vec::new(),
+        };
         for (column, field) in schema.fields.iter().enumerate() {
-            let numbers: Option<Vec<f64>> =
-                field.levels.iter().map(|l| spec.levels.get(l).copied()).collect();
+            let numbers: Option<Vec<f64>> = field
+                .levels
+                .iter()
+                .map(|l| spec.levels.get(l).copied())
+                .collect();
             let mut push = |name: String, rule| {
                 encoder.names.push(name);
                 encoder.rules.push(rule);
@@ -141,7 +159,10 @@ impl Encoder {
             } else {
                 let levels = field.levels.len();
                 if levels > 254 {
-                    return Err(PreprocessError::Levels { column: field.name.clone(), levels });
+                    return Err(PreprocessError::Levels {
+                        column: field.name.clone(),
+                        levels,
+                    });
                 }
                 push(field.name.clone(), Encode::Level { column, levels });
             }

@@ -10,7 +10,12 @@ use super::{Encode, Encoder, Missing};
 /// One fill per feature, fitted on `rows` alone; NaN where the learner sees the value as missing.
 ///
 /// A feature without any value in `rows` is filled with 0.
-pub fn fit_fills(missing: Missing, encoder: &Encoder, features: &Features, rows: &[u32]) -> Vec<f64> {
+pub fn fit_fills(
+    missing: Missing,
+    encoder: &Encoder,
+    features: &Features,
+    rows: &[u32],
+) -> Vec<f64> {
     let mut present = Vec::new();
     encoder
         .rules
@@ -21,7 +26,11 @@ pub fn fit_fills(missing: Missing, encoder: &Encoder, features: &Features, rows:
                 return f64::NAN;
             }
             present.clear();
-            present.extend(rows.iter().map(|&r| column.values[r as usize]).filter(|v| !v.is_nan()));
+            present.extend(
+                rows.iter()
+                    .map(|&r| column.values[r as usize])
+                    .filter(|v| !v.is_nan()),
+            );
             match missing {
                 Missing::Native => f64::NAN,
                 Missing::Zero => 0.0,
@@ -40,7 +49,11 @@ fn median(values: &mut [f64]) -> f64 {
     if n % 2 == 1 {
         return upper;
     }
-    let lower = below.iter().copied().max_by(f64::total_cmp).unwrap_or(upper);
+    let lower = below
+        .iter()
+        .copied()
+        .max_by(f64::total_cmp)
+        .unwrap_or(upper);
     (lower + upper) / 2.0
 }
 
@@ -60,7 +73,11 @@ impl Transform {
     /// Joins what was fitted; NaN fills become none.
     pub fn new(schema: Schema, encoder: Encoder, fills: &[f64]) -> Self {
         let fills = fills.iter().map(|f| (!f.is_nan()).then_some(*f)).collect();
-        Transform { schema, encoder, fills }
+        Transform {
+            schema,
+            encoder,
+            fills,
+        }
     }
 
     /// Number of features.

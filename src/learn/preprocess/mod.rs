@@ -94,12 +94,19 @@ pub const PRESETS: &[Preset] = &[
 ];
 
 fn telco() -> Preprocess {
-    let numbers = [("Yes", 1.0), ("No", 0.0), ("No internet service", 0.0), ("No phone service", 0.0)];
+    let numbers = [
+        ("Yes", 1.0),
+        ("No", 0.0),
+        ("No internet service", 0.0),
+        ("No phone service", 0.0),
+    ];
     let hot = ["gender", "InternetService", "Contract", "PaymentMethod"];
     Preprocess {
         missing: Missing::Median,
         categories: Categories::OneHot,
-        levels: numbers.map(|(level, number)| (level.to_owned(), number)).into(),
+        levels: numbers
+            .map(|(level, number)| (level.to_owned(), number))
+            .into(),
         one_hot: hot.map(str::to_owned).into(),
         native: Vec::new(),
         drop_first: true,
@@ -121,7 +128,9 @@ pub enum PreprocessError {
         what: String,
     },
     /// More levels than a code can tell apart.
-    #[error("column `{column}` has {levels} levels, more than the 254 that can be told apart; drop it or put it under `one_hot`")]
+    #[error(
+        "column `{column}` has {levels} levels, more than the 254 that can be told apart; drop it or put it under `one_hot`"
+    )]
     Levels {
         /// The column.
         column: String,

@@ -73,7 +73,10 @@ pub(crate) struct Grown {
 
 /// Grows one tree over `rows` and their `sums`, which are reordered so that each leaf's rows are together.
 /// `chosen` are the positions of the features to use, ascending. Gains are added to `importance` by feature.
-#[expect(clippy::too_many_arguments, reason = "the inputs of one tree; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the inputs of one tree; a struct would only rename them"
+)]
 pub(crate) fn grow(
     columns: &[Column<'_>],
     chosen: &[usize],
@@ -84,7 +87,12 @@ pub(crate) fn grow(
     arena: &mut Arena,
     importance: &mut [f64],
 ) -> Grown {
-    let grower = Grower { columns, chosen, criterion, limits };
+    let grower = Grower {
+        columns,
+        chosen,
+        criterion,
+        limits,
+    };
     let mut tree = Tree::new(1);
     let mut done = Vec::new();
     let mut heap = BinaryHeap::new();
@@ -101,7 +109,15 @@ pub(crate) fn grow(
     }
     while leaves < limits.max_leaves {
         let Some(leaf) = heap.pop() else { break };
-        let Leaf { node, start, end, depth, total, histogram: mut whole, candidate } = leaf;
+        let Leaf {
+            node,
+            start,
+            end,
+            depth,
+            total,
+            histogram: mut whole,
+            candidate,
+        } = leaf;
         let column = &columns[usize::from(candidate.feature)];
         let lefts = partition(
             column,
@@ -112,12 +128,21 @@ pub(crate) fn grow(
             &mut arena.spare,
         );
         importance[usize::from(candidate.feature)] += candidate.gain;
-        let child = tree.split(node, candidate.feature, candidate.split, candidate.missing_left);
+        let child = tree.split(
+            node,
+            candidate.feature,
+            candidate.split,
+            candidate.missing_left,
+        );
         leaves += 1;
         let middle = start + lefts;
         let left = (child, start, middle, depth + 1, candidate.left);
         let right = (child + 1, middle, end, depth + 1, total - candidate.left);
-        let (small, large) = if lefts * 2 <= end - start { (left, right) } else { (right, left) };
+        let (small, large) = if lefts * 2 <= end - start {
+            (left, right)
+        } else {
+            (right, left)
+        };
         let splits = |part: &Part| grower.may_split(part.2 - part.1, part.3, leaves);
         if splits(&small) || splits(&large) {
             let mut part = arena.histograms.pop().unwrap_or_default();
@@ -174,9 +199,13 @@ impl Grower<'_> {
             rest = after;
         }
         if rows.len() * self.chosen.len() >= PARALLEL_WORK {
-            parts.into_par_iter().for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
+            parts
+                .into_par_iter()
+                .for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
         } else {
-            parts.into_iter().for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
+            parts
+                .into_iter()
+                .for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
         }
     }
 
@@ -198,7 +227,14 @@ impl Grower<'_> {
             runs_of_histogram(&here[..column.bins], &mut arena.runs);
             let missing = here.get(column.bins).copied().unwrap_or_default();
             let feature = f as u16;
-            let one = best(self.criterion, column, feature, &mut arena.runs, missing, total);
+            let one = best(
+                self.criterion,
+                column,
+                feature,
+                &mut arena.runs,
+                missing,
+                total,
+            );
             if let Some(one) = one
                 && found.is_none_or(|b| one.gain > b.gain)
             {
@@ -207,7 +243,15 @@ impl Grower<'_> {
         }
         match found.filter(|c| c.gain > self.limits.min_gain) {
             Some(candidate) => {
-                heap.push(Leaf { node, start, end, depth, total, histogram: slots, candidate });
+                heap.push(Leaf {
+                    node,
+                    start,
+                    end,
+                    depth,
+                    total,
+                    histogram: slots,
+                    candidate,
+                });
             }
             None => {
                 arena.histograms.push(slots);

@@ -53,7 +53,10 @@ pub struct Arena {
 }
 
 /// Grows one tree over `rows` and their `sums`, which are reordered. Gains are added to `importance` by feature.
-#[expect(clippy::too_many_arguments, reason = "the inputs of one tree; a struct would only rename them")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the inputs of one tree; a struct would only rename them"
+)]
 pub(crate) fn grow<I: Impurity>(
     columns: &[Column<'_>],
     rows: &mut [u32],
@@ -140,7 +143,14 @@ const SORT_ROWS: usize = 64;
 impl Variance {
     pub fn new(criterion: Criterion, offset: f64) -> Self {
         let keys = Vec::with_capacity(SORT_ROWS);
-        Variance { criterion, total: Sum::ZERO, slots: Vec::new(), runs: Vec::new(), keys, offset }
+        Variance {
+            criterion,
+            total: Sum::ZERO,
+            slots: Vec::new(),
+            runs: Vec::new(),
+            keys,
+            offset,
+        }
     }
 }
 
@@ -151,7 +161,8 @@ impl Impurity for Variance {
         // All alike when every row has the first one's gradient per hessian.
         sums.split_first().is_none_or(|(first, rest)| {
             let (g, h) = (i128::from(first.gradient()), i128::from(first.hessian()));
-            rest.iter().all(|s| i128::from(s.gradient()) * h == g * i128::from(s.hessian()))
+            rest.iter()
+                .all(|s| i128::from(s.gradient()) * h == g * i128::from(s.hessian()))
         })
     }
 
@@ -167,7 +178,8 @@ impl Impurity for Variance {
         } else if rows.len() <= SORT_ROWS && column.bins > rows.len() && !column.has_missing {
             // Code above position in one number: sorting them is stable and reads no second array.
             self.keys.clear();
-            let key = |(i, row): (usize, &u32)| u32::from(column.codes[*row as usize]) << 16 | i as u32;
+            let key =
+                |(i, row): (usize, &u32)| u32::from(column.codes[*row as usize]) << 16 | i as u32;
             self.keys.extend(rows.iter().enumerate().map(key));
             self.keys.sort_unstable();
             self.runs.clear();
@@ -187,7 +199,14 @@ impl Impurity for Variance {
         if self.runs.len() + usize::from(missing.count() > 0) < 2 {
             return Offer::Constant;
         }
-        match best(&self.criterion, column, feature, &mut self.runs, missing, self.total) {
+        match best(
+            &self.criterion,
+            column,
+            feature,
+            &mut self.runs,
+            missing,
+            self.total,
+        ) {
             Some(candidate) => Offer::Split(candidate),
             None => Offer::Nothing,
         }
@@ -195,6 +214,11 @@ impl Impurity for Variance {
 
     fn leaf(&self, out: &mut [f64]) {
         let (gradient, hessian) = self.criterion.parts(self.total);
-        out[0] = self.offset + if hessian > 0.0 { gradient / hessian } else { 0.0 };
+        out[0] = self.offset
+            + if hessian > 0.0 {
+                gradient / hessian
+            } else {
+                0.0
+            };
     }
 }

@@ -21,7 +21,13 @@ pub(crate) struct Gini<'a> {
 impl<'a> Gini<'a> {
     pub fn new(criterion: Criterion, classes: &'a [u8], count: usize) -> Self {
         let zeros = vec![Sum::ZERO; count];
-        Gini { criterion, classes, totals: zeros.clone(), slots: Vec::new(), left: zeros }
+        Gini {
+            criterion,
+            classes,
+            totals: zeros.clone(),
+            slots: Vec::new(),
+            left: zeros,
+        }
     }
 
     fn score(&self, sums: impl Iterator<Item = Sum>) -> f64 {
@@ -55,11 +61,16 @@ impl Impurity for Gini<'_> {
         self.slots.resize((column.bins + 1) * k, Sum::ZERO);
         for (&row, &sum) in rows.iter().zip(sums) {
             let code = column.code(row);
-            let place = if code == Features::MISSING { column.bins } else { usize::from(code) };
+            let place = if code == Features::MISSING {
+                column.bins
+            } else {
+                usize::from(code)
+            };
             self.slots[place * k + usize::from(self.classes[row as usize])] += sum;
         }
-        let used: Vec<usize> =
-            (0..column.bins).filter(|b| count(&self.slots[b * k..b * k + k]) > 0).collect();
+        let used: Vec<usize> = (0..column.bins)
+            .filter(|b| count(&self.slots[b * k..b * k + k]) > 0)
+            .collect();
         let missing: Vec<Sum> = self.slots[column.bins * k..].to_vec();
         let any_missing = count(&missing) > 0;
         if used.len() + usize::from(any_missing) < 2 {
@@ -72,7 +83,11 @@ impl Impurity for Gini<'_> {
             if missing_left && !any_missing {
                 break;
             }
-            let start = if missing_left { missing.clone() } else { vec![Sum::ZERO; k] };
+            let start = if missing_left {
+                missing.clone()
+            } else {
+                vec![Sum::ZERO; k]
+            };
             self.left.copy_from_slice(&start);
             for (i, &bin) in used.iter().enumerate() {
                 if categorical {
@@ -108,10 +123,19 @@ impl Impurity for Gini<'_> {
                         Split::In(set)
                     }
                 };
-                let missing_left =
-                    if any_missing { missing_left } else { rows_left >= rows_right };
+                let missing_left = if any_missing {
+                    missing_left
+                } else {
+                    rows_left >= rows_right
+                };
                 let left = self.left.iter().fold(Sum::ZERO, |a, b| a + *b);
-                found = Some(Candidate { gain, feature, split, missing_left, left });
+                found = Some(Candidate {
+                    gain,
+                    feature,
+                    split,
+                    missing_left,
+                    left,
+                });
             }
         }
         found.map_or(Offer::Nothing, Offer::Split)
@@ -121,7 +145,11 @@ impl Impurity for Gini<'_> {
         let weight = |s: &Sum| self.criterion.parts(*s).1;
         let all: f64 = self.totals.iter().map(weight).sum();
         for (out, total) in out.iter_mut().zip(&self.totals) {
-            *out = if all > 0.0 { weight(total) / all } else { 1.0 / self.totals.len() as f64 };
+            *out = if all > 0.0 {
+                weight(total) / all
+            } else {
+                1.0 / self.totals.len() as f64
+            };
         }
     }
 }

@@ -49,7 +49,12 @@ impl<'a> Column<'a> {
             fill: c.code(*fill),
             has_missing: c.has_missing,
         };
-        data.features.columns.iter().zip(data.fills).map(column).collect()
+        data.features
+            .columns
+            .iter()
+            .zip(data.fills)
+            .map(column)
+            .collect()
     }
 
     /// Places in this feature's histogram: one per code, and one more for missing where there are any.
@@ -61,6 +66,10 @@ impl<'a> Column<'a> {
     #[inline]
     pub fn code(&self, row: u32) -> u8 {
         let code = self.codes[row as usize];
-        if code == Features::MISSING { self.fill } else { code }
+        if code == Features::MISSING {
+            self.fill
+        } else {
+            code
+        }
     }
 }

@@ -57,7 +57,12 @@ pub struct Tree {
 impl Tree {
     /// A tree of one leaf without a value yet; leaves hold `width` numbers.
     pub fn new(width: usize) -> Self {
-        let mut tree = Tree { nodes: Vec::new(), sets: Vec::new(), values: Vec::new(), width };
+        let mut tree = Tree {
+            nodes: Vec::new(),
+            sets: Vec::new(),
+            values: Vec::new(),
+            width,
+        };
         tree.push_leaf();
         tree
     }
@@ -87,11 +92,23 @@ impl Tree {
         if self.width > 1 {
             self.values.resize(self.values.len() + self.width, 0.0);
         }
-        self.nodes.push(Node { number: 0.0, link, feature: 0, code: 0, flags: LEAF });
+        self.nodes.push(Node {
+            number: 0.0,
+            link,
+            feature: 0,
+            code: 0,
+            flags: LEAF,
+        });
     }
 
     /// Turns the leaf `node` into an inner node and returns its left child; the right one follows.
-    pub(crate) fn split(&mut self, node: usize, feature: u16, split: Split, missing_left: bool) -> usize {
+    pub(crate) fn split(
+        &mut self,
+        node: usize,
+        feature: u16,
+        split: Split,
+        missing_left: bool,
+    ) -> usize {
         let left = self.nodes.len();
         self.push_leaf();
         self.push_leaf();
@@ -104,7 +121,13 @@ impl Tree {
                 ((self.sets.len() - 1) as f64, 0)
             }
         };
-        self.nodes[node] = Node { number, link: left as u32, feature, code, flags };
+        self.nodes[node] = Node {
+            number,
+            link: left as u32,
+            feature,
+            code,
+            flags,
+        };
         left
     }
 
@@ -184,10 +207,22 @@ impl Tree {
     }
 
     /// Reads the stored form and checks every link, so that prediction can neither leave the arrays nor run in a circle.
-    pub(crate) fn from_saved(saved: SavedTree, width: usize, features: usize) -> Result<Tree, LearnError> {
-        let bad = |what: &str| LearnError::Saved { kind: "tree", what: what.to_owned() };
+    pub(crate) fn from_saved(
+        saved: SavedTree,
+        width: usize,
+        features: usize,
+    ) -> Result<Tree, LearnError> {
+        let bad = |what: &str| LearnError::Saved {
+            kind: "tree",
+            what: what.to_owned(),
+        };
         let n = saved.number.len();
-        if n == 0 || width == 0 || saved.link.len() != n || saved.feature.len() != n || saved.flags.len() != n {
+        if n == 0
+            || width == 0
+            || saved.link.len() != n
+            || saved.feature.len() != n
+            || saved.flags.len() != n
+        {
             return Err(bad("its node arrays differ in length or are empty"));
         }
         let mut nodes = Vec::with_capacity(n);
@@ -218,7 +253,12 @@ impl Tree {
             }
             nodes.push(node);
         }
-        Ok(Tree { nodes, sets: saved.sets, values: saved.values, width })
+        Ok(Tree {
+            nodes,
+            sets: saved.sets,
+            values: saved.values,
+            width,
+        })
     }
 }
 

@@ -21,11 +21,19 @@ pub(crate) fn partition(
         }
         Split::AtMost { code, .. } => by(rows, sums, spare, |row| {
             let c = column.code(row);
-            if c == Features::MISSING { missing_left } else { c <= *code }
+            if c == Features::MISSING {
+                missing_left
+            } else {
+                c <= *code
+            }
         }),
         Split::In(set) => by(rows, sums, spare, |row| {
             let c = column.code(row);
-            if c == Features::MISSING { missing_left } else { in_set(set, c) }
+            if c == Features::MISSING {
+                missing_left
+            } else {
+                in_set(set, c)
+            }
         }),
     }
 }

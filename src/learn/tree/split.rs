@@ -124,10 +124,19 @@ pub(crate) fn best(
         }
     };
     // Without missing rows to learn from, they follow the larger side.
-    let missing_left =
-        if missing.count() == 0 { left.count() * 2 >= total.count() } else { missing_left };
+    let missing_left = if missing.count() == 0 {
+        left.count() * 2 >= total.count()
+    } else {
+        missing_left
+    };
     let gain = score - criterion.score(total);
-    Some(Candidate { gain, feature, split, missing_left, left })
+    Some(Candidate {
+        gain,
+        feature,
+        split,
+        missing_left,
+        left,
+    })
 }
 
 /// Tries every boundary between runs, with missing values on either side. Returns the last run on the left, the side
@@ -142,7 +151,11 @@ fn scan(
     let mut best: Option<(usize, bool, Sum, f64)> = None;
     let none_missing = missing.count() == 0;
     // With missing values on the right, "all others left" is a boundary too.
-    let boundaries = if none_missing { runs.len().saturating_sub(1) } else { runs.len() };
+    let boundaries = if none_missing {
+        runs.len().saturating_sub(1)
+    } else {
+        runs.len()
+    };
     for missing_left in [false, true] {
         if missing_left && none_missing {
             break;

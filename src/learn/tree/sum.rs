@@ -21,7 +21,10 @@ pub struct Sum {
 
 impl Sum {
     /// The sum of no rows.
-    pub const ZERO: Sum = Sum { gradient: 0, hessian_count: 0 };
+    pub const ZERO: Sum = Sum {
+        gradient: 0,
+        hessian_count: 0,
+    };
 
     /// Rows in the sum.
     #[inline]
@@ -113,7 +116,10 @@ impl FixedPoint {
         // Half up instead of to even: one instruction on every machine, and the same result.
         let gradient = round(gradient * self.to_gradient);
         let hessian = round(hessian * self.to_hessian) as u64;
-        Sum { gradient, hessian_count: (hessian << COUNT_BITS) | 1 }
+        Sum {
+            gradient,
+            hessian_count: (hessian << COUNT_BITS) | 1,
+        }
     }
 }
 
@@ -146,7 +152,10 @@ mod tests {
         }
         assert_eq!(sum.count(), 5_634);
         assert_eq!(sum.gradient() as f64 * unit.gradient_unit, 2_817.0);
-        assert_eq!(sum.hessian() as f64 * unit.hessian_unit, (0..5_634).map(|i| f64::from(i % 10)).sum::<f64>());
+        assert_eq!(
+            sum.hessian() as f64 * unit.hessian_unit,
+            (0..5_634).map(|i| f64::from(i % 10)).sum::<f64>()
+        );
     }
 
     proptest! {
