@@ -1,1 +1,3 @@
-//! TODO
+//! Statistics that several rooms need: plain functions of numbers, the same bits on every machine.
+
+pub mod normal;
