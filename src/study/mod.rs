@@ -1,5 +1,33 @@
 //! Black-box optimization. Knows nothing about data.
+//!
+//! A [`Study`] asks a [`sampler`](sampler::Sampler) for parameters, runs the user's objective and keeps every
+//! trial in a [`storage`](storage::Storage).
+//!
+//! ```
+//! use automl::study::{Budget, Study};
+//!
+//! let mut study = Study::builder("quadratic").seed(1).open()?;
+//! study.optimize(Budget::trials(50), |trial| {
+//!     let x = trial.float("x", -10.0..=10.0).uniform()?;
+//!     Ok((x - 2.0) * (x - 2.0))
+//! })?;
+//! let best = study.best().expect("no trial failed");
+//! assert!(best.values[0] < 1.0);
+//! # Ok::<(), automl::study::StudyError>(())
+//! ```
 
+pub mod declared;
+pub mod engine;
+pub mod objective;
 pub mod record;
+pub mod sampler;
 pub mod space;
 pub mod storage;
+pub mod trial;
+
+pub use declared::{Condition, Param, Space};
+pub use engine::{Budget, Ended, Observer, Progress, StopHandle, Study, StudyBuilder, StudyError};
+pub use objective::{Stop, Values};
+pub use record::{Direction, TrialRecord, TrialState};
+pub use space::{Domain, Params, Value};
+pub use trial::Trial;

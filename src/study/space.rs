@@ -285,7 +285,7 @@ impl Domain {
                 internal.fract() == 0.0
                     && internal >= *low as f64
                     && internal <= *high as f64
-                    && (internal as i64 - low) % step == 0
+                    && (i128::from(internal as i64) - i128::from(*low)) % i128::from(*step) == 0
             }
             Domain::Categorical { choices } => {
                 internal.fract() == 0.0 && internal >= 0.0 && internal < choices.len() as f64

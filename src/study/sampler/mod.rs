@@ -4,10 +4,18 @@
 //! see, and the parameters of those in flight. A sampler keeps no state of its own that could change a proposal, so a
 //! resumed study equals an uninterrupted one. It may cache what it can compute again.
 
+pub mod conformance;
 pub mod random;
+mod table;
 pub mod tpe;
 
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
 use crate::seed::Seed;
+
+pub use table::{SAMPLERS, SamplerEntry, SamplerError, by_name};
 
 use super::record::{Direction, TrialRecord};
 use super::space::{Domain, Params};
@@ -17,7 +25,7 @@ pub struct Context<'a> {
     /// The number of the trial that is being drawn.
     pub trial: u64,
     /// Finished trials that this trial may see, by number; whether complete, pruned or failed.
-    pub history: &'a [std::sync::Arc<TrialRecord>],
+    pub history: &'a [Arc<TrialRecord>],
     /// Parameters of trials in flight that this trial may see, as known when they were asked for, by number.
     pub pending: &'a [Params],
     /// One per objective value.
@@ -31,6 +39,11 @@ pub trait Sampler: Send + Sync {
     /// The name in the table of samplers, as in `tpe`.
     fn name(&self) -> &'static str;
 
+    /// The parameters of the sampler itself. A study refuses to go on with others. The default has none.
+    fn params(&self) -> Json {
+        Json::Null
+    }
+
     /// Draws what can be drawn together before the objective runs: from the history the sampler works out which
     /// parameters trials of this study have. The objective's own calls take their values from here when name and
     /// domain agree. The default draws nothing.
@@ -42,3 +55,26 @@ pub trait Sampler: Send + Sync {
     /// Draws one parameter that [`Sampler::propose`] did not. Returns the internal value, within `domain`.
     fn propose_one(&self, ctx: &Context<'_>, name: &str, domain: &Domain) -> f64;
 }
+
+macro_rules! sampler_behind {
+    ($($pointer:ty),*) => {$(
+        impl<S: Sampler + ?Sized> Sampler for $pointer {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
+
+            fn params(&self) -> Json {
+                (**self).params()
+            }
+
+            fn propose(&self, ctx: &Context<'_>) -> Params {
+                (**self).propose(ctx)
+            }
+
+            fn propose_one(&self, ctx: &Context<'_>, name: &str, domain: &Domain) -> f64 {
+                (**self).propose_one(ctx, name, domain)
+            }
+        }
+    )*};
+}
+sampler_behind!(Box<S>, Arc<S>);

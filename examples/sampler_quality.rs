@@ -1,0 +1,60 @@
+//! Compares samplers on test functions: the median regret of 20 seeds after 25, 50 and 100 trials.
+//!
+//! `cargo run --release --example sampler_quality [SAMPLER[=JSON]]...`, by default `random tpe`.
+
+#[path = "../tests/it/problems.rs"]
+mod problems;
+
+use automl::study::sampler;
+use problems::{PROBLEMS, median, regrets};
+use rayon::prelude::*;
+use serde_json::Value as Json;
+
+/// Median regret at 100 trials of Optuna 5.0.0's default TPE, where measured.
+const OPTUNA: &[(&str, f64)] = &[
+    ("branin", 0.019),
+    ("hartmann3", 0.016),
+    ("hartmann6", 0.094),
+    ("ackley5", 6.37),
+    ("rosenbrock5", 89.9),
+    ("rastrigin5", 24.8),
+    ("mixed_conditional", 0.140),
+    ("categorical_grid", 1.00),
+    ("noisy_hartmann6", 0.376),
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let seeds: u64 = std::env::var("SEEDS").map_or(Ok(20), |s| s.parse())?;
+    let mut samplers: Vec<String> = std::env::args().skip(1).collect();
+    if samplers.is_empty() {
+        samplers = vec!["random".to_owned(), "tpe".to_owned()];
+    }
+    for name in &samplers {
+        let (name, params) = match name.split_once('=') {
+            Some((name, params)) => (name, serde_json::from_str(params)?),
+            None => (name.as_str(), Json::Null),
+        };
+        println!("{name} {params}");
+        let (mut ln_ratio, mut compared) = (0.0, 0);
+        for problem in PROBLEMS {
+            let curves = (0..seeds).into_par_iter().map(|seed| {
+                let sampler = sampler::by_name(name, &params).expect("checked by the first run");
+                regrets(problem, sampler, seed, 100)
+            });
+            let curves: Vec<Vec<f64>> = curves.collect();
+            let at = |n: usize| median(curves.iter().map(|c| c[n - 1]).collect());
+            let (a, b, c) = (at(25), at(50), at(100));
+            let reference = OPTUNA.iter().find(|(n, _)| *n == problem.name);
+            let ratio = reference.map(|(_, r)| c.max(1e-9) / r);
+            if let Some(ratio) = ratio {
+                ln_ratio += ratio.max(0.05).ln();
+                compared += 1;
+            }
+            let ratio = ratio.map_or(String::new(), |r| format!("  × {r:.2}"));
+            println!("  {:20} {a:>12.4} {b:>12.4} {c:>12.4}{ratio}", problem.name);
+        }
+        let mean = (ln_ratio / f64::from(compared)).exp();
+        println!("  geometric mean of the ratios to Optuna's TPE: {mean:.3}");
+    }
+    Ok(())
+}

@@ -1,0 +1,298 @@
+//! Describing a study, and creating or continuing it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use serde_json::{Value as Json, json};
+
+use crate::clock::{Clock, SystemClock};
+use crate::study::declared::Space;
+use crate::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
+use crate::study::sampler::{Sampler, tpe::Tpe};
+use crate::study::space::Params;
+use crate::study::storage::{Storage, memory::Memory};
+use crate::study::trial::Trial;
+
+use super::{Observer, Progress, Study, StudyError, fixed_params};
+
+/// System attributes of a study under which its settings are stored.
+const SEED: &str = "automl:seed";
+const SAMPLER: &str = "automl:sampler";
+const CONCURRENCY: &str = "automl:concurrency";
+const SPACE: &str = "automl:space";
+
+/// The description of a study. Unless told otherwise: minimize, TPE, seed 0, one trial at a time, in memory.
+pub struct StudyBuilder {
+    name: String,
+    directions: Vec<Direction>,
+    sampler: Arc<dyn Sampler>,
+    seed: u64,
+    concurrency: usize,
+    storage: Option<Arc<dyn Storage>>,
+    clock: Arc<dyn Clock>,
+    space: Option<Space>,
+    observers: Vec<Box<dyn Observer>>,
+}
+
+impl StudyBuilder {
+    pub(super) fn new(name: String) -> Self {
+        StudyBuilder {
+            name,
+            directions: vec![Direction::Minimize],
+            sampler: Arc::new(Tpe::default()),
+            seed: 0,
+            concurrency: 1,
+            storage: None,
+            clock: Arc::new(SystemClock),
+            space: None,
+            observers: Vec::new(),
+        }
+    }
+
+    /// Whether smaller or larger values are better.
+    #[must_use]
+    pub fn direction(self, direction: Direction) -> Self {
+        self.directions([direction])
+    }
+
+    /// One direction per value that the objective returns.
+    #[must_use]
+    pub fn directions(mut self, directions: impl IntoIterator<Item = Direction>) -> Self {
+        self.directions = directions.into_iter().collect();
+        self
+    }
+
+    /// What proposes parameters.
+    #[must_use]
+    pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
+        self.sampler = Arc::new(sampler);
+        self
+    }
+
+    /// The seed of every random decision.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How many trials run at once, at least 1. It is part of what the study is: a trial does not see the
+    /// `trials - 1` trials before it as finished, even on one thread.
+    #[must_use]
+    pub fn concurrency(mut self, trials: usize) -> Self {
+        self.concurrency = trials;
+        self
+    }
+
+    /// Where trials are kept.
+    #[must_use]
+    pub fn storage(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.storage = Some(storage);
+        self
+    }
+
+    /// What time it is.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Declares the search space: all its parameters are drawn when a trial is asked for.
+    #[must_use]
+    pub fn space(mut self, space: Space) -> Self {
+        self.space = Some(space);
+        self
+    }
+
+    /// Adds an observer.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Creates the study, or continues the one of this name in the storage.
+    ///
+    /// # Errors
+    /// When a setting is impossible, when the stored study was begun with other settings, when the storage fails.
+    pub fn open(self) -> Result<Study, StudyError> {
+        self.check()?;
+        let storage = self.storage.clone();
+        let storage = storage.unwrap_or_else(|| Arc::new(Memory::new()));
+        let settings = self.settings();
+        let trials = match storage.load_study(&self.name)? {
+            None => {
+                storage.create_study(&StudyRecord {
+                    name: self.name.clone(),
+                    directions: self.directions.clone(),
+                    user_attrs: Attrs::new(),
+                    system_attrs: settings,
+                })?;
+                Vec::new()
+            }
+            Some(stored) => {
+                self.check_same(&stored, &settings)?;
+                // A study that another program made has no settings of ours; from now on it does.
+                if settings
+                    .keys()
+                    .any(|k| !stored.system_attrs.contains_key(k))
+                {
+                    storage.annotate_study(&self.name, &Attrs::new(), &settings)?;
+                }
+                storage.load_trials(&self.name)?
+            }
+        };
+        let mut study = Study {
+            name: self.name,
+            directions: self.directions.into(),
+            seed: self.seed,
+            concurrency: self.concurrency as u64,
+            sampler: self.sampler,
+            storage,
+            clock: self.clock,
+            space: self.space,
+            observers: self.observers,
+            stop: Arc::new(AtomicBool::new(false)),
+            trials: Vec::new(),
+            history: Arc::new(Vec::new()),
+            next: 0,
+            live: BTreeSet::new(),
+            shown: BTreeMap::new(),
+            progress: Progress::default(),
+        };
+        study.take_up(trials);
+        Ok(study)
+    }
+
+    fn check(&self) -> Result<(), StudyError> {
+        let refuse = |what: &str| {
+            Err(StudyError::Setting {
+                study: self.name.clone(),
+                what: what.to_owned(),
+            })
+        };
+        if self.name.is_empty() || self.name.chars().count() > 512 {
+            return refuse("a study's name has 1 to 512 characters");
+        }
+        if self.directions.is_empty() {
+            return refuse("a study needs at least one direction");
+        }
+        if self.concurrency == 0 {
+            return refuse("concurrency must be at least 1");
+        }
+        Ok(())
+    }
+
+    fn settings(&self) -> Attrs {
+        let sampler = json!({"name": self.sampler.name(), "params": self.sampler.params()});
+        let space = self.space.as_ref().map(Space::fingerprint);
+        Attrs::from([
+            (SEED.to_owned(), json!(self.seed)),
+            (SAMPLER.to_owned(), sampler),
+            (CONCURRENCY.to_owned(), json!(self.concurrency)),
+            (SPACE.to_owned(), json!(space)),
+        ])
+    }
+
+    fn check_same(&self, stored: &StudyRecord, settings: &Attrs) -> Result<(), StudyError> {
+        let differs = |what, stored: String, now: String| {
+            Err(StudyError::Differs {
+                study: self.name.clone(),
+                what,
+                stored,
+                now,
+            })
+        };
+        if stored.directions != self.directions {
+            let (was, is) = (&stored.directions, &self.directions);
+            return differs("directions", format!("{was:?}"), format!("{is:?}"));
+        }
+        let settings_of = |key| (stored.system_attrs.get(key), settings.get(key));
+        for (key, what) in [
+            (SEED, "seed"),
+            (SAMPLER, "sampler"),
+            (CONCURRENCY, "concurrency"),
+        ] {
+            if let (Some(was), Some(is)) = settings_of(key)
+                && was != is
+            {
+                return differs(what, was.to_string(), is.to_string());
+            }
+        }
+        if let (Some(was), Some(is)) = settings_of(SPACE)
+            && was != is
+        {
+            return Err(self.space_differs(was, is));
+        }
+        Ok(())
+    }
+
+    fn space_differs(&self, was: &Json, is: &Json) -> StudyError {
+        let empty = serde_json::Map::new();
+        let lines = |json: &'_ Json| json.as_object().unwrap_or(&empty).clone();
+        let (was, is) = (lines(was), lines(is));
+        let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+        let name = names.into_iter().find(|n| was.get(*n) != is.get(*n));
+        let text = |line: Option<&Json>| {
+            let line = line.and_then(Json::as_str).unwrap_or("not declared");
+            line.to_owned()
+        };
+        let name = name.cloned().unwrap_or_default();
+        StudyError::SpaceDiffers {
+            study: self.name.clone(),
+            stored: text(was.get(&name)),
+            now: text(is.get(&name)),
+            name,
+        }
+    }
+}
+
+impl Study {
+    /// Takes up the trials of the storage.
+    fn take_up(&mut self, trials: Vec<TrialRecord>) {
+        for trial in trials {
+            self.put(trial);
+        }
+        self.advance();
+        // What later trials may see as pending. With one trial at a time, nothing.
+        if self.concurrency == 1 {
+            return;
+        }
+        // Trials are asked for in order, so all up to the last one that began were.
+        let begun = |t: &Arc<TrialRecord>| t.state != TrialState::Waiting;
+        let asked = self.trials.iter().rposition(begun).map_or(0, |i| i + 1) as u64;
+        let from = match self.space {
+            Some(_) => (self.history.len() as u64 + 1).saturating_sub(self.concurrency),
+            // Each proposal depends on those before it: the whole sequence is proposed again.
+            None => 0,
+        };
+        for number in from..asked {
+            let shown = self.known_again(number);
+            self.shown.insert(number, shown);
+            let oldest = (number + 2).saturating_sub(self.concurrency);
+            let keep = oldest.min((self.history.len() as u64 + 1).saturating_sub(self.concurrency));
+            self.shown = self.shown.split_off(&keep);
+        }
+    }
+
+    /// What was known of a trial of an earlier process when it was asked for.
+    fn known_again(&self, number: u64) -> Params {
+        let record = &self.trials[number as usize];
+        if let Some(space) = &self.space {
+            // The objective may have drawn others later.
+            let declared = |name: &str| space.param(name).is_some();
+            let params = record.params.0.iter().filter(|a| declared(&a.name));
+            return Params(params.cloned().collect());
+        }
+        let view = self.view(number);
+        let proposed = view.sampler.propose(&view.context(number));
+        self.known_when_asked(&Trial {
+            fixed: fixed_params(record),
+            record: TrialRecord::waiting(number),
+            view,
+            proposed,
+        })
+    }
+}

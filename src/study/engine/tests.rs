@@ -1,0 +1,612 @@
+//! Tests of the study: the sequence rule, crashes, failures, ask-and-tell.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::*;
+use crate::clock::ManualClock;
+use crate::study::declared::Param;
+use crate::study::record::StudyRecord;
+use crate::study::sampler::{self, Context, conformance, random::Random, tpe::Tpe};
+use crate::study::space::Domain;
+use crate::study::storage::{StorageError, memory::Memory};
+
+fn memory() -> Arc<dyn Storage> {
+    Arc::new(Memory::new())
+}
+
+fn space() -> Space {
+    let domain = |d: Result<Domain, _>| d.expect("a right domain");
+    Space::new(vec![
+        Param::new("x", domain(Domain::float(-5.0, 5.0, None, false))),
+        Param::new("model", domain(Domain::categorical(["a", "b"]))),
+        Param::new("depth", domain(Domain::int(1, 9, 1, false))).when("model", ["b"]),
+    ])
+    .expect("a right space")
+}
+
+/// Reads what the space declares, whether or not the study knows the space.
+fn objective(trial: &mut Trial) -> Result<f64, Stop> {
+    let params = space().suggest(trial)?;
+    let x = params.0[0].internal;
+    let depth = params.assignment("depth").map_or(4.0, |a| a.internal);
+    if trial.number() % 7 == 5 {
+        return Err(Stop::failed("on purpose"));
+    }
+    Ok(x * x + depth)
+}
+
+fn without_times(study: &Study) -> Vec<TrialRecord> {
+    let trials = study.trials().iter().map(|t| TrialRecord {
+        started: None,
+        finished: None,
+        ..(**t).clone()
+    });
+    trials.collect()
+}
+
+#[test]
+fn both_samplers_conform() {
+    conformance::run(|| Box::new(Random));
+    conformance::run(|| Box::new(Tpe::default()));
+    conformance::run(|| {
+        let each = json!({"multivariate": false, "n_startup_trials": 0});
+        sampler::by_name("tpe", &each).expect("known parameters")
+    });
+    conformance::run(|| {
+        let common = json!({"group": false, "n_startup_trials": 3, "constant_liar": false});
+        sampler::by_name("tpe", &common).expect("known parameters")
+    });
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_trials() {
+    for declared in [true, false] {
+        let run = |threads: usize, sleepy: u64| {
+            let mut builder = Study::builder("s").seed(3).concurrency(4);
+            if declared {
+                builder = builder.space(space());
+            }
+            let mut study = builder.open().expect("opens");
+            let work = |trial: &mut Trial| {
+                // Another order of finishing in every run.
+                let wait = (trial.number() * 7919 + sleepy * 104_729) % 13;
+                std::thread::sleep(Duration::from_micros(wait * 100));
+                objective(trial)
+            };
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            let pool = pool.expect("a pool");
+            if sleepy % 2 == 0 {
+                // The study runs on a thread of the pool itself.
+                pool.install(|| study.optimize(Budget::trials(60), work))
+                    .expect("runs");
+            } else {
+                pool.in_place_scope(|_| study.optimize(Budget::trials(60), work))
+                    .expect("runs");
+            }
+            without_times(&study)
+        };
+        let reference = run(1, 0);
+        assert_eq!(reference.len(), 60);
+        for (threads, sleepy) in [(1, 1), (2, 2), (2, 3), (8, 4), (8, 5)] {
+            assert_eq!(
+                run(threads, sleepy),
+                reference,
+                "{threads} threads, {sleepy}"
+            );
+        }
+    }
+}
+
+#[test]
+fn resume_does_not_repeat_trials() {
+    for (declared, concurrency) in [(true, 1), (true, 3), (false, 1), (false, 3)] {
+        let open = |storage: &Arc<dyn Storage>| {
+            let mut builder = Study::builder("s").seed(9).concurrency(concurrency);
+            if declared {
+                builder = builder.space(space());
+            }
+            builder.storage(Arc::clone(storage)).open().expect("opens")
+        };
+        let (whole, halves) = (memory(), memory());
+        let mut study = open(&whole);
+        study.optimize(Budget::trials(40), objective).expect("runs");
+        open(&halves)
+            .optimize(Budget::trials(20), objective)
+            .expect("runs");
+        let mut resumed = open(&halves);
+        resumed
+            .optimize(Budget::trials(40), objective)
+            .expect("runs");
+        assert_eq!(without_times(&resumed), without_times(&study));
+        assert_eq!(
+            resumed.best().map(|t| t.number),
+            study.best().map(|t| t.number)
+        );
+    }
+}
+
+/// A storage whose process dies: after some writes, nothing is written any more.
+struct Dying {
+    inner: Arc<dyn Storage>,
+    left: AtomicI64,
+}
+
+impl Storage for Dying {
+    fn create_study(&self, study: &StudyRecord) -> Result<(), StorageError> {
+        self.inner.create_study(study)
+    }
+
+    fn load_study(&self, name: &str) -> Result<Option<StudyRecord>, StorageError> {
+        self.inner.load_study(name)
+    }
+
+    fn load_studies(&self) -> Result<Vec<StudyRecord>, StorageError> {
+        self.inner.load_studies()
+    }
+
+    fn annotate_study(&self, name: &str, user: &Attrs, system: &Attrs) -> Result<(), StorageError> {
+        self.inner.annotate_study(name, user, system)
+    }
+
+    fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
+        self.inner.load_trials(study)
+    }
+
+    fn write_trial(&self, study: &str, trial: &TrialRecord) -> Result<(), StorageError> {
+        if self.left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            let what = "the disk is full".to_owned();
+            return Err(StorageError::Corrupt {
+                study: study.to_owned(),
+                what,
+            });
+        }
+        self.inner.write_trial(study, trial)
+    }
+}
+
+#[test]
+fn a_crash_at_any_write_loses_and_doubles_nothing() {
+    for declared in [true, false] {
+        let open = |storage: Arc<dyn Storage>| {
+            let mut builder = Study::builder("s").seed(4).concurrency(3);
+            if declared {
+                builder = builder.space(space());
+            }
+            builder.storage(storage).open().expect("opens")
+        };
+        let mut whole = open(memory());
+        whole.optimize(Budget::trials(30), objective).expect("runs");
+        for writes in [0, 1, 2, 3, 5, 8, 30, 31, 32, 33, 34, 58, 59] {
+            let inner = memory();
+            let left = AtomicI64::new(writes);
+            let dying = Dying {
+                inner: Arc::clone(&inner),
+                left,
+            };
+            let crashed = open(Arc::new(dying)).optimize(Budget::trials(30), objective);
+            let error = crashed.expect_err("the storage fails").to_string();
+            assert!(error.contains("the disk is full"), "{error}");
+            let mut resumed = open(inner);
+            resumed
+                .optimize(Budget::trials(30), objective)
+                .expect("runs");
+            assert_eq!(
+                without_times(&resumed),
+                without_times(&whole),
+                "after {writes} writes"
+            );
+        }
+    }
+}
+
+#[test]
+fn ask_and_tell_equals_optimize() {
+    let mut optimized = Study::builder("s").seed(2).open().expect("opens");
+    optimized
+        .optimize(Budget::trials(25), objective)
+        .expect("runs");
+    let mut told = Study::builder("s").seed(2).open().expect("opens");
+    for _ in 0..25 {
+        let mut trial = told.ask().expect("the one before is told");
+        let outcome = objective(&mut trial);
+        told.tell(trial, outcome).expect("asked before");
+    }
+    assert_eq!(without_times(&told), without_times(&optimized));
+}
+
+#[test]
+fn asking_too_far_ahead_names_the_oldest_trial() {
+    let mut study = Study::builder("s").concurrency(2).open().expect("opens");
+    let first = study.ask().expect("trial 0");
+    let second = study.ask().expect("trial 1");
+    study.tell(second, Ok(1.0)).expect("in flight");
+    let error = study
+        .ask()
+        .map(drop)
+        .expect_err("trial 0 is not finished")
+        .to_string();
+    assert_eq!(
+        error,
+        "trial 2 cannot begin before trial 0 is finished, because 2 run at once; tell the result of \
+         trial 0 first, or open the study with a higher concurrency"
+    );
+    let stuck = study.optimize(Budget::trials(9), objective);
+    assert!(matches!(
+        stuck,
+        Err(StudyError::Window {
+            number: 2,
+            oldest: 0,
+            ..
+        })
+    ));
+    study.tell(first, Err(Stop::Pruned)).expect("in flight");
+    assert_eq!(study.ask().expect("the window moved").number(), 2);
+
+    let mut other = Study::builder("other").open().expect("opens");
+    let foreign = other.ask().expect("trial 0");
+    let error = study
+        .tell(foreign, Ok(0.0))
+        .expect_err("finished before")
+        .to_string();
+    assert!(error.starts_with("trial 0 is not in flight"), "{error}");
+}
+
+/// Notes what each trial may see.
+struct Spy(Arc<Mutex<Vec<(u64, Vec<u64>, usize)>>>);
+
+impl Sampler for Spy {
+    fn name(&self) -> &'static str {
+        "spy"
+    }
+
+    fn propose(&self, ctx: &Context<'_>) -> Params {
+        let history = ctx.history.iter().map(|t| t.number).collect();
+        let mut seen = self.0.lock().expect("no panic");
+        seen.push((ctx.trial, history, ctx.pending.len()));
+        Params::default()
+    }
+
+    fn propose_one(&self, _: &Context<'_>, _: &str, domain: &Domain) -> f64 {
+        match domain {
+            Domain::Float { low, .. } => *low,
+            Domain::Int { low, .. } => *low as f64,
+            _ => 0.0,
+        }
+    }
+}
+
+#[test]
+fn a_trial_sees_what_the_sequence_rule_says() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let mut study = Study::builder("s")
+        .sampler(Spy(Arc::clone(&seen)))
+        .space(space())
+        .concurrency(3)
+        .open()
+        .expect("opens");
+    study.optimize(Budget::trials(20), objective).expect("runs");
+    for (k, history, pending) in seen.lock().expect("no panic").iter() {
+        let visible = (k + 1).saturating_sub(3);
+        assert_eq!(*history, (0..visible).collect::<Vec<u64>>(), "trial {k}");
+        assert_eq!(*pending as u64, k - visible, "trial {k}");
+    }
+}
+
+#[test]
+fn failures_are_recorded_and_the_study_goes_on() {
+    let mut study = Study::builder("s").concurrency(2).open().expect("opens");
+    let ended = study.optimize(Budget::trials(8), |trial| {
+        let x = trial.float("x", 0.0..=1.0).uniform()?;
+        match trial.number() {
+            0 => Err(Stop::failed("by hand")),
+            1 => Err("x".parse::<i32>().expect_err("no number").into()),
+            2 => panic!("no {} here", "panics"),
+            3 => Ok(vec![f64::NAN]),
+            4 => Ok(vec![1.0, 2.0]),
+            5 => {
+                trial.float("x", 0.0..=2.0).uniform()?;
+                Ok(vec![0.0])
+            }
+            6 => {
+                trial.float("y", 2.0..=1.0).uniform()?;
+                Ok(vec![0.0])
+            }
+            _ => Ok(vec![x]),
+        }
+    });
+    assert_eq!(ended.expect("runs"), Ended::Trials);
+    let reason = |n: usize| {
+        study.trials()[n].system_attrs[FAIL_REASON]
+            .as_str()
+            .expect("text")
+    };
+    assert_eq!(reason(0), "by hand");
+    assert_eq!(reason(1), "invalid digit found in string");
+    assert!(
+        reason(2).starts_with("panicked at src/study/engine/tests.rs:"),
+        "{}",
+        reason(2)
+    );
+    assert!(reason(2).ends_with(": no panics here"), "{}", reason(2));
+    assert_eq!(reason(3), "the objective returned NaN");
+    assert_eq!(
+        reason(4),
+        "the objective returned 2 values, the study has 1 directions"
+    );
+    assert!(
+        reason(5).contains("give the second another name"),
+        "{}",
+        reason(5)
+    );
+    assert_eq!(
+        reason(6),
+        "parameter `y`: bounds are reversed: [2, 1]; write the smaller one first"
+    );
+    assert_eq!(study.progress().failed, 7);
+    assert_eq!(study.best().map(|t| t.number), Some(7));
+    // What was drawn before the failure is kept.
+    assert_eq!(study.trials()[2].params.0.len(), 1);
+}
+
+#[test]
+fn enqueued_trials_run_in_their_turn_with_their_values() {
+    let mut study = Study::builder("s")
+        .space(space())
+        .seed(1)
+        .open()
+        .expect("opens");
+    let number = study.enqueue([("x", Value::Float(2.0)), ("model", "b".into())]);
+    assert_eq!(number.expect("fits"), 0);
+    study.optimize(Budget::trials(3), objective).expect("runs");
+    assert_eq!(study.enqueue([("x", 3.0)]).expect("fits"), 3);
+    assert_eq!(study.progress().waiting, 1);
+    study.optimize(Budget::trials(5), objective).expect("runs");
+    let x = |n: usize| study.trials()[n].params.0[0].value();
+    assert_eq!((x(0), x(3)), (Value::Float(2.0), Value::Float(3.0)));
+    assert!(study.trials()[0].params.assignment("depth").is_some());
+    assert_eq!(
+        study.trials()[3].system_attrs[FIXED_PARAMS],
+        json!({"x": 3.0})
+    );
+
+    let mut refused = |name: &str, value: Value| {
+        let result = study.enqueue([(name, value)]);
+        result.expect_err("does not fit").to_string()
+    };
+    assert_eq!(
+        refused("y", 1.into()),
+        "cannot enqueue `y`: the space has no such parameter; it has: x, model, depth"
+    );
+    assert_eq!(
+        refused("x", 9.0.into()),
+        "cannot enqueue `x`: 9 is not in float [-5, 5]"
+    );
+    assert!(refused("x", f64::NAN.into()).contains("not a finite number"));
+    assert_eq!(study.trials().len(), 5);
+}
+
+#[test]
+fn an_enqueued_value_that_does_not_fit_fails_its_trial_only() {
+    let storage = memory();
+    let mut first = Study::builder("s")
+        .storage(Arc::clone(&storage))
+        .open()
+        .expect("opens");
+    first.enqueue([("x", 99.0)]).expect("nothing is declared");
+    first.optimize(Budget::trials(2), objective).expect("runs");
+    let reason = first.trials()[0].system_attrs[FAIL_REASON].to_string();
+    assert!(reason.contains("99 is not in float [-5, 5]"), "{reason}");
+    assert_eq!(first.progress().complete, 1);
+
+    let mut declared = Study::builder("t")
+        .storage(Arc::clone(&storage))
+        .open()
+        .expect("opens");
+    declared
+        .enqueue([("x", 99.0)])
+        .expect("nothing is declared");
+    // Found when asked for, before the objective runs.
+    let mut declared = Study {
+        space: Some(space()),
+        ..declared
+    };
+    assert_eq!(declared.ask().expect("the next one").number(), 1);
+    assert_eq!(declared.progress().failed, 1);
+}
+
+#[test]
+fn a_study_goes_on_only_with_its_own_settings() {
+    let storage = memory();
+    let builder = || {
+        Study::builder("s")
+            .seed(1)
+            .space(space())
+            .storage(Arc::clone(&storage))
+    };
+    builder().open().expect("opens");
+    builder().open().expect("opens again");
+    let error = |builder: StudyBuilder| builder.open().map(drop).expect_err("differs").to_string();
+    assert_eq!(
+        error(builder().seed(2)),
+        "study `s` was begun with seed 1, not 2; go on with 1 or choose another study name"
+    );
+    assert!(error(builder().concurrency(2)).contains("concurrency 1, not 2"));
+    assert!(error(builder().sampler(Random)).contains(r#"not {"name":"random","params":null}"#));
+    assert!(error(builder().direction(Direction::Maximize)).contains("directions [Minimize]"));
+    let mut params = space().params().to_vec();
+    params[0].domain = Domain::float(-5.0, 6.0, None, false).expect("right");
+    assert_eq!(
+        error(builder().space(Space::new(params).expect("right"))),
+        "the search space of study `s` changed: `x` was #0 float [-5, 5], now it is #0 float [-5, 6]; \
+         restore it or choose another study name"
+    );
+    assert!(error(Study::builder("s").concurrency(0)).contains("at least 1"));
+    assert!(error(Study::builder("")).contains("1 to 512 characters"));
+}
+
+#[test]
+fn a_rerun_trial_with_other_parameters_is_refused() {
+    let storage = memory();
+    let open = || {
+        let builder = Study::builder("s").space(space());
+        builder.storage(Arc::clone(&storage)).open().expect("opens")
+    };
+    let mut record = (*{
+        let mut study = open();
+        drop(study.ask().expect("trial 0"));
+        Arc::clone(&study.trials()[0])
+    })
+    .clone();
+    assert_eq!(record.state, TrialState::Running);
+    record.params.0[0].internal = 4.25;
+    storage.write_trial("s", &record).expect("unfinished");
+    let error = open().ask().map(drop).expect_err("differs").to_string();
+    assert!(
+        error.starts_with("trial 0 of study `s` began with `x` = 4.25, now it is"),
+        "{error}"
+    );
+}
+
+#[test]
+fn time_and_stop_end_a_study_after_what_runs() {
+    let clock = Arc::new(ManualClock::default());
+    let mut study = Study::builder("s")
+        .concurrency(3)
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .open()
+        .expect("opens");
+    let hour = Budget::trials(1000).time(Duration::from_secs(3600));
+    let ended = study.optimize(hour, |trial| {
+        clock.advance(300.0);
+        objective(trial)
+    });
+    assert_eq!(ended.expect("runs"), Ended::Time);
+    let n = study.trials().len() as u64;
+    assert!(
+        (12..=15).contains(&n),
+        "{n} trials of five minutes in an hour, three at once"
+    );
+    assert_eq!(study.progress().finished(), n);
+
+    let handle = study.stop_handle();
+    let ended = study.optimize(Budget::unlimited(), |trial| {
+        if trial.number() == n + 4 {
+            handle.stop();
+        }
+        objective(trial)
+    });
+    assert_eq!(ended.expect("runs"), Ended::Stopped);
+    assert!(handle.is_stopped());
+    assert_eq!(study.progress().finished(), study.trials().len() as u64);
+}
+
+#[test]
+fn studies_nest_and_objectives_use_rayon_even_on_one_thread() {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .expect("a pool");
+    let mut outer = Study::builder("outer")
+        .concurrency(3)
+        .open()
+        .expect("opens");
+    let run = |outer: &mut Study| {
+        outer.optimize(Budget::trials(6), |trial| {
+            let x = trial.float("x", 0.0..=1.0).uniform()?;
+            let mut inner = Study::builder("inner").concurrency(2).open()?;
+            inner.optimize(Budget::trials(4), |t| {
+                Ok(t.float("y", 0.0..=x + 1.0).uniform()?)
+            })?;
+            let (a, b) = rayon::join(|| 1.0, || 2.0);
+            Ok(inner.best().map_or(f64::NAN, |t| t.values[0]) + a + b)
+        })
+    };
+    pool.install(|| run(&mut outer)).expect("runs");
+    assert_eq!(outer.progress().complete, 6);
+}
+
+#[test]
+fn observers_are_told_in_order() {
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<String>>>);
+    impl Observer for Log {
+        fn trial_started(&mut self, trial: &TrialRecord) {
+            let line = format!("started {}", trial.number);
+            self.0.lock().expect("no panic").push(line);
+        }
+
+        fn trial_finished(&mut self, trial: &TrialRecord, progress: &Progress) {
+            let best = progress.best.as_ref().map(|t| t.number);
+            let line = format!("{:?} {} best {best:?}", trial.state, trial.number);
+            self.0.lock().expect("no panic").push(line);
+        }
+    }
+    let log = Log::default();
+    let mut study = Study::builder("s")
+        .direction(Direction::Maximize)
+        .observer(log.clone())
+        .open()
+        .expect("opens");
+    study
+        .optimize(Budget::trials(3), |trial| match trial.number() {
+            1 => Err(Stop::Pruned),
+            _ => Ok(1.0),
+        })
+        .expect("runs");
+    let lines = log.0.lock().expect("no panic").join(", ");
+    assert_eq!(
+        lines,
+        "started 0, Complete 0 best Some(0), started 1, Pruned 1 best Some(0), \
+         started 2, Complete 2 best Some(0)"
+    );
+}
+
+#[test]
+fn attributes_reports_and_notes_are_stored() {
+    let storage = memory();
+    let mut study = Study::builder("s")
+        .storage(Arc::clone(&storage))
+        .open()
+        .expect("opens");
+    study.set_attr("dataset", "telco").expect("writes");
+    study
+        .optimize(Budget::trials(1), |trial| {
+            trial.report(2, 0.5);
+            trial.report(1, f64::NAN);
+            trial.note("folds", json!([0.1, 0.2]));
+            Ok(0.5)
+        })
+        .expect("runs");
+    let stored = storage.load_study("s").expect("reads").expect("exists");
+    assert_eq!(stored.user_attrs["dataset"], json!("telco"));
+    let trial = &storage.load_trials("s").expect("reads")[0];
+    assert_eq!(trial.user_attrs["folds"], json!([0.1, 0.2]));
+    assert_eq!(
+        trial.intermediate.keys().copied().collect::<Vec<_>>(),
+        [1, 2]
+    );
+}
+
+#[test]
+fn no_more_trials_run_at_once_than_wanted() {
+    let (now, most) = (AtomicU64::new(0), AtomicU64::new(0));
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(8)
+        .build()
+        .expect("a pool");
+    let mut study = Study::builder("s").concurrency(3).open().expect("opens");
+    pool.in_place_scope(|_| {
+        study.optimize(Budget::trials(30), |_| {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::sleep(Duration::from_millis(1));
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(0.0)
+        })
+    })
+    .expect("runs");
+    assert!(most.into_inner() <= 3);
+}

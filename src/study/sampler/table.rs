@@ -1,0 +1,138 @@
+//! The table of samplers: what experiment files, help texts and error messages know of them.
+
+use serde_json::Value as Json;
+
+use super::Sampler;
+use super::random::Random;
+use super::tpe::{Tpe, TpeParams};
+
+/// One sampler by name.
+pub struct SamplerEntry {
+    /// As in `tpe`.
+    pub name: &'static str,
+    /// One line for help texts.
+    pub summary: &'static str,
+    /// Makes one from its parameters, a JSON object; `null` stands for the defaults.
+    pub build: fn(&Json) -> Result<Box<dyn Sampler>, SamplerError>,
+}
+
+/// Every sampler of this crate.
+pub const SAMPLERS: &[SamplerEntry] = &[
+    SamplerEntry {
+        name: "tpe",
+        summary: "tree-structured Parzen estimator: draws near good trials and away from bad ones",
+        build: |params| {
+            let params: TpeParams = read("tpe", params)?;
+            Ok(Box::new(Tpe::new(params)?))
+        },
+    },
+    SamplerEntry {
+        name: "random",
+        summary: "uniform draws, each trial for itself",
+        build: |params| {
+            let NoParams {} = read("random", params)?;
+            Ok(Box::new(Random))
+        },
+    },
+];
+
+#[derive(Default, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoParams {}
+
+/// What can be wrong with the choice of a sampler.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SamplerError {
+    /// No sampler of this name.
+    #[error("there is no sampler `{name}`; {hint}")]
+    Unknown {
+        /// The name asked for.
+        name: String,
+        /// What may have been meant, or the list.
+        hint: String,
+    },
+    /// A parameter that is unknown, of the wrong type or out of range.
+    #[error("sampler `{sampler}`: {what}")]
+    Param {
+        /// The sampler.
+        sampler: &'static str,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+/// The sampler called `name` with `params`, a JSON object or `null` for the defaults.
+///
+/// # Errors
+/// When there is no such sampler, with the likeliest name, or when a parameter is wrong.
+pub fn by_name(name: &str, params: &Json) -> Result<Box<dyn Sampler>, SamplerError> {
+    if let Some(entry) = SAMPLERS.iter().find(|e| e.name == name) {
+        return (entry.build)(params);
+    }
+    let likely = SAMPLERS
+        .iter()
+        .filter(|e| strsim::damerau_levenshtein(e.name, name) <= 2)
+        .min_by_key(|e| strsim::damerau_levenshtein(e.name, name));
+    let hint = match likely {
+        Some(entry) => format!("did you mean `{}`?", entry.name),
+        None => {
+            let names: Vec<String> = SAMPLERS.iter().map(|e| format!("`{}`", e.name)).collect();
+            format!("known are {}", names.join(", "))
+        }
+    };
+    Err(SamplerError::Unknown {
+        name: name.to_owned(),
+        hint,
+    })
+}
+
+fn read<P: Default + serde::de::DeserializeOwned>(
+    sampler: &'static str,
+    params: &Json,
+) -> Result<P, SamplerError> {
+    if params.is_null() {
+        return Ok(P::default());
+    }
+    serde_json::from_value(params.clone()).map_err(|error| SamplerError::Param {
+        sampler,
+        what: error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn errors_say_what_was_meant() {
+        let error = |name, params: Json| match by_name(name, &params) {
+            Ok(_) => panic!("{name} with {params} is wrong"),
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(
+            error("tep", Json::Null),
+            "there is no sampler `tep`; did you mean `tpe`?"
+        );
+        assert_eq!(
+            error("genetic", Json::Null),
+            "there is no sampler `genetic`; known are `tpe`, `random`"
+        );
+        let unknown = error("tpe", json!({"n_startup": 3}));
+        assert!(unknown.contains("`n_startup_trials`"), "{unknown}");
+        assert!(error("tpe", json!({"n_ei_candidates": 0})).contains("n_ei_candidates"));
+        assert!(error("random", json!({"seed": 3})).contains("seed"));
+    }
+
+    #[test]
+    fn the_table_builds_what_it_names() {
+        for entry in SAMPLERS {
+            let sampler = by_name(entry.name, &Json::Null).expect("defaults are right");
+            assert_eq!(sampler.name(), entry.name);
+            // What a sampler says of itself makes it again.
+            let again = by_name(entry.name, &sampler.params()).expect("its own parameters");
+            assert_eq!(again.params(), sampler.params());
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The Parzen estimator: a mixture of products, one kernel per observation and one for the prior.
+//!
+//! A kernel is a product over parameters. Numerical parameters live on their scale (logarithmic or not) stretched
+//! to [0, 1]; their factor is a normal distribution truncated to that interval, whose width is the distance to the
+//! neighbouring observations. For parameters with steps, integers among them, the factor of a value is the mass of
+//! the cell around it. Categories have a table with one count more for the observed choice.
+//!
+//! Constants of a kernel are computed when it is made, so that a density costs one multiply-add per kernel and
+//! parameter and at most one exponential per kernel.
+
+use std::collections::BTreeMap;
+
+use libm::{exp, log};
+
+use crate::seed::Rng;
+use crate::stats::normal;
+use crate::study::space::Domain;
+
+use super::super::random::{below, unit};
+
+/// Internal values of several parameters over several trials, one column per parameter.
+pub(super) struct Observations {
+    columns: Vec<Vec<f64>>,
+    len: usize,
+}
+
+impl Observations {
+    pub(super) fn new(dims: usize) -> Self {
+        Observations {
+            columns: vec![Vec::new(); dims],
+            len: 0,
+        }
+    }
+
+    pub(super) fn push(&mut self, row: &[f64]) {
+        for (column, value) in self.columns.iter_mut().zip(row) {
+            column.push(*value);
+        }
+        self.len += 1;
+    }
+}
+
+/// Points to choose from, one column per parameter.
+pub(super) struct Candidates {
+    columns: Vec<Column>,
+    len: usize,
+}
+
+#[derive(Default)]
+struct Column {
+    /// In internal form.
+    values: Vec<f64>,
+    /// On the stretched scale; only of parameters without steps.
+    scaled: Vec<f64>,
+}
+
+impl Candidates {
+    /// The internal values of candidate `i`.
+    pub(super) fn values(&self, i: usize) -> Vec<f64> {
+        self.columns.iter().map(|c| c.values[i]).collect()
+    }
+}
+
+/// A fitted estimator.
+pub(super) struct Parzen {
+    factors: Vec<Factor>,
+    /// Per kernel, the sum of weights up to it; the last is the prior's. Sums to 1.
+    cumulative: Vec<f64>,
+    /// Per kernel, the logarithm of its weight and of all constants of its factors.
+    constant: Vec<f64>,
+}
+
+/// One parameter's part of all kernels.
+enum Factor {
+    Smooth {
+        scale: Scale,
+        normals: Normals,
+        /// 1 / (σ √2).
+        inverse: Vec<f64>,
+    },
+    Stepped {
+        scale: Scale,
+        normals: Normals,
+        /// The different pairs of mean and width, with the logarithm of their mass. On a grid there are few.
+        different: Vec<(f64, f64, f64)>,
+        /// Per kernel, its place in `different`.
+        which: Vec<usize>,
+    },
+    Choice {
+        choices: usize,
+        /// Per kernel but the prior, the observed choice.
+        observed: Vec<usize>,
+        /// Logarithm of the probability of the observed choice, and of each other.
+        hit: f64,
+        miss: f64,
+    },
+}
+
+/// Means and widths of all kernels on the stretched scale, the prior's last.
+struct Normals {
+    mean: Vec<f64>,
+    width: Vec<f64>,
+}
+
+impl Parzen {
+    /// Fits an estimator. With `ramp`, all but the latest 25 observations count less the older they are.
+    pub(super) fn fit(
+        domains: &[&Domain],
+        seen: &Observations,
+        prior_weight: f64,
+        ramp: bool,
+    ) -> Self {
+        let weights = weights(seen.len, prior_weight, ramp);
+        let mut constant: Vec<f64> = weights.iter().map(|w| log(*w)).collect();
+        let mut sum = 0.0;
+        let cumulative = weights.iter().map(|w| {
+            sum += w;
+            sum
+        });
+        let cumulative = cumulative.collect();
+        let columns = domains.iter().zip(&seen.columns);
+        let factors = columns
+            .map(|(domain, column)| Factor::fit(domain, column, prior_weight, &mut constant))
+            .collect();
+        Parzen {
+            factors,
+            cumulative,
+            constant,
+        }
+    }
+
+    /// Draws `n` points.
+    pub(super) fn sample(&self, n: usize, rng: &mut Rng) -> Candidates {
+        let mut columns: Vec<Column> = Vec::new();
+        columns.resize_with(self.factors.len(), Column::default);
+        let last = self.cumulative.len() - 1;
+        for _ in 0..n {
+            let u = unit(rng);
+            // Rounding may leave the last sum a little below 1.
+            let kernel = self.cumulative.partition_point(|sum| *sum <= u).min(last);
+            for (factor, column) in self.factors.iter().zip(&mut columns) {
+                factor.sample(kernel, column, rng);
+            }
+        }
+        Candidates { columns, len: n }
+    }
+
+    /// The logarithm of the density at each point, up to a constant of the domains.
+    pub(super) fn ln_density(&self, points: &Candidates) -> Vec<f64> {
+        let mut terms = vec![0.0; self.constant.len()];
+        let tables: Vec<BTreeMap<u64, Vec<f64>>> = self
+            .factors
+            .iter()
+            .zip(&points.columns)
+            .map(|(factor, column)| factor.cells(column))
+            .collect();
+        (0..points.len)
+            .map(|i| {
+                terms.copy_from_slice(&self.constant);
+                for ((factor, column), table) in
+                    self.factors.iter().zip(&points.columns).zip(&tables)
+                {
+                    factor.add_ln_density(column, i, table, &mut terms);
+                }
+                ln_sum_exp(&terms)
+            })
+            .collect()
+    }
+}
+
+impl Factor {
+    /// Fits one parameter and adds the constants of its kernels to `constant`.
+    fn fit(domain: &Domain, seen: &[f64], prior_weight: f64, constant: &mut [f64]) -> Self {
+        let Some(scale) = Scale::of(domain) else {
+            return Self::fit_choice(domain, seen, prior_weight, constant);
+        };
+        let mut normals = Normals::fit(seen.iter().map(|x| scale.stretch(*x)).collect());
+        normals.mean.push(0.5);
+        normals.width.push(1.0);
+        let pairs = normals.mean.iter().zip(&normals.width);
+        if scale.step.is_none() {
+            let mut inverse = Vec::with_capacity(constant.len());
+            for ((mean, width), constant) in pairs.zip(constant) {
+                *constant -= log(width * mass(*mean, *width));
+                inverse.push(std::f64::consts::FRAC_1_SQRT_2 / width);
+            }
+            return Factor::Smooth {
+                scale,
+                normals,
+                inverse,
+            };
+        }
+        let mut places = BTreeMap::new();
+        let mut different = Vec::new();
+        let which = pairs
+            .map(|(mean, width)| {
+                *places
+                    .entry((mean.to_bits(), width.to_bits()))
+                    .or_insert_with(|| {
+                        different.push((*mean, *width, log(mass(*mean, *width))));
+                        different.len() - 1
+                    })
+            })
+            .collect();
+        Factor::Stepped {
+            scale,
+            normals,
+            different,
+            which,
+        }
+    }
+
+    fn fit_choice(domain: &Domain, seen: &[f64], prior_weight: f64, constant: &mut [f64]) -> Self {
+        let choices = match domain {
+            Domain::Categorical { choices } => choices.len(),
+            // Unreachable: every other domain has a scale.
+            _ => 1,
+        };
+        let share = prior_weight / (seen.len() + 1) as f64;
+        let total = 1.0 + share * choices as f64;
+        if let Some(prior) = constant.last_mut() {
+            *prior -= log(choices as f64);
+        }
+        Factor::Choice {
+            choices,
+            observed: seen.iter().map(|x| *x as usize).collect(),
+            hit: log((1.0 + share) / total),
+            miss: log(share / total),
+        }
+    }
+
+    fn sample(&self, kernel: usize, column: &mut Column, rng: &mut Rng) {
+        match self {
+            Factor::Smooth { scale, normals, .. } => {
+                let at = normals.sample(kernel, rng);
+                column.scaled.push(at);
+                column.values.push(scale.value(at));
+            }
+            Factor::Stepped { scale, normals, .. } => {
+                column.values.push(scale.value(normals.sample(kernel, rng)));
+            }
+            Factor::Choice {
+                choices,
+                observed,
+                hit,
+                ..
+            } => {
+                // The observed choice with what it has above the others, else any of the others or itself.
+                let drawn = match observed.get(kernel) {
+                    Some(seen) if *choices == 1 => *seen,
+                    Some(seen) => {
+                        let hit = exp(*hit);
+                        if unit(rng) < hit {
+                            *seen
+                        } else {
+                            let other = below(*choices as u64 - 1, rng) as usize;
+                            other + usize::from(other >= *seen)
+                        }
+                    }
+                    None => below(*choices as u64, rng) as usize,
+                };
+                column.values.push(drawn as f64);
+            }
+        }
+    }
+
+    /// For a parameter with steps: per different value, the logarithms of the mass that each different kernel has
+    /// in the value's cell.
+    fn cells(&self, column: &Column) -> BTreeMap<u64, Vec<f64>> {
+        let mut table = BTreeMap::new();
+        if let Factor::Stepped {
+            scale, different, ..
+        } = self
+        {
+            for value in &column.values {
+                table.entry(value.to_bits()).or_insert_with(|| {
+                    let (low, high) = scale.cell(*value);
+                    let cell = |&(mean, width, ln_mass): &(f64, f64, f64)| {
+                        normal::ln_interval((low - mean) / width, (high - mean) / width) - ln_mass
+                    };
+                    different.iter().map(cell).collect()
+                });
+            }
+        }
+        table
+    }
+
+    /// Adds the logarithm of this factor at point `i` to the term of each kernel.
+    fn add_ln_density(
+        &self,
+        column: &Column,
+        i: usize,
+        cells: &BTreeMap<u64, Vec<f64>>,
+        terms: &mut [f64],
+    ) {
+        match self {
+            Factor::Smooth {
+                normals, inverse, ..
+            } => {
+                let x = column.scaled[i];
+                for ((term, mean), inverse) in terms.iter_mut().zip(&normals.mean).zip(inverse) {
+                    let t = (x - mean) * inverse;
+                    *term -= t * t;
+                }
+            }
+            Factor::Stepped { which, .. } => {
+                let row = &cells[&column.values[i].to_bits()];
+                for (term, which) in terms.iter_mut().zip(which) {
+                    *term += row[*which];
+                }
+            }
+            Factor::Choice {
+                observed,
+                hit,
+                miss,
+                ..
+            } => {
+                let choice = column.values[i] as usize;
+                for (term, seen) in terms.iter_mut().zip(observed) {
+                    *term += if *seen == choice { *hit } else { *miss };
+                }
+            }
+        }
+    }
+}
+
+impl Normals {
+    /// One kernel per value: as wide as the larger distance to a neighbour, where the ends of the scale are
+    /// neighbours of the outermost values only if there is one value. Not below the width of 100 kernels side by
+    /// side, or of as many as there are, if fewer.
+    fn fit(mean: Vec<f64>) -> Self {
+        let k = mean.len();
+        let smallest = 1.0 / (k as f64 + 2.0).min(100.0);
+        let mut sorted: Vec<(f64, usize)> = mean.iter().copied().zip(0..).collect();
+        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let mut width = vec![0.0; k];
+        for (at, &(value, i)) in sorted.iter().enumerate() {
+            let left = at.checked_sub(1).map(|l| value - sorted[l].0);
+            let right = sorted.get(at + 1).map(|r| r.0 - value);
+            let distance = match (left, right) {
+                (Some(l), Some(r)) => l.max(r),
+                (Some(inner), None) | (None, Some(inner)) => inner,
+                (None, None) => value.max(1.0 - value),
+            };
+            width[i] = distance.clamp(smallest, 1.0);
+        }
+        Normals { mean, width }
+    }
+
+    fn sample(&self, kernel: usize, rng: &mut Rng) -> f64 {
+        let (mean, width) = (self.mean[kernel], self.width[kernel]);
+        let z = normal::truncated_quantile(unit(rng), -mean / width, (1.0 - mean) / width);
+        (mean + z * width).clamp(0.0, 1.0)
+    }
+}
+
+/// The mass of a normal distribution within [0, 1], where its mean lies.
+fn mass(mean: f64, width: f64) -> f64 {
+    // Beyond 8.3 widths the tail is below half a unit in the last place of 1.
+    let tail = |z: f64| if z < -8.3 { 0.0 } else { normal::cdf(z) };
+    1.0 - tail(-mean / width) - tail((mean - 1.0) / width)
+}
+
+/// How internal values of a numerical domain lie on [0, 1].
+struct Scale {
+    /// The ends, widened by half a step if there are steps, logarithms if the scale is logarithmic.
+    from: f64,
+    to: f64,
+    log: bool,
+    step: Option<f64>,
+    low: f64,
+    high: f64,
+}
+
+impl Scale {
+    /// `None` for categories.
+    fn of(domain: &Domain) -> Option<Self> {
+        let (low, high, step, is_log) = match *domain {
+            Domain::Float {
+                low,
+                high,
+                step,
+                log,
+            } => (low, high, step, log),
+            Domain::Int {
+                low,
+                high,
+                step,
+                log,
+            } => (low as f64, high as f64, Some(step as f64), log),
+            Domain::Categorical { .. } => return None,
+        };
+        let margin = step.unwrap_or(0.0) / 2.0;
+        let end = |x: f64| if is_log { log(x) } else { x };
+        Some(Scale {
+            from: end(low - margin),
+            to: end(high + margin),
+            log: is_log,
+            step,
+            low,
+            high,
+        })
+    }
+
+    fn stretch(&self, internal: f64) -> f64 {
+        let x = if self.log { log(internal) } else { internal };
+        // Halves, because the distance of two finite numbers may be infinite.
+        let at = (0.5 * x - 0.5 * self.from) / (0.5 * self.to - 0.5 * self.from);
+        at.clamp(0.0, 1.0)
+    }
+
+    fn value(&self, at: f64) -> f64 {
+        let x = self.from * (1.0 - at) + self.to * at;
+        let x = if self.log { exp(x) } else { x };
+        match self.step {
+            None => x.clamp(self.low, self.high),
+            Some(step) => {
+                let last = ((self.high - self.low) / step).round();
+                let index = ((x - self.low) / step).round().clamp(0.0, last);
+                self.low + index * step
+            }
+        }
+    }
+
+    /// The ends of the cell of a value that is on the grid.
+    fn cell(&self, value: f64) -> (f64, f64) {
+        let half = self.step.unwrap_or(0.0) / 2.0;
+        (self.stretch(value - half), self.stretch(value + half))
+    }
+}
+
+/// Weights of `k` observations and the prior, summing to 1.
+fn weights(k: usize, prior_weight: f64, ramp: bool) -> Vec<f64> {
+    const FULL: usize = 25;
+    let mut weights = vec![1.0; k];
+    if ramp && k > FULL {
+        let old = k - FULL;
+        let first = 1.0 / k as f64;
+        // From 1/k to 1 in equal steps, both ends included.
+        let step = (1.0 - first) / (old as f64 - 1.0).max(1.0);
+        for (i, weight) in weights[..old].iter_mut().enumerate() {
+            *weight = first + step * i as f64;
+        }
+    }
+    weights.push(prior_weight);
+    let total: f64 = weights.iter().sum();
+    for weight in &mut weights {
+        *weight /= total;
+    }
+    weights
+}
+
+/// ln Σ exp(terms).
+fn ln_sum_exp(terms: &[f64]) -> f64 {
+    let max = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if max == f64::NEG_INFINITY {
+        return max;
+    }
+    // Terms below exp(−37) of the largest are below its rounding.
+    let sum: f64 = terms
+        .iter()
+        .map(|t| t - max)
+        .filter(|d| *d > -37.0)
+        .map(exp)
+        .sum();
+    max + log(sum)
+}
