@@ -1,5 +1,6 @@
 //! Hyperparameter optimization and AutoML.
 
+pub mod cli;
 pub mod clock;
 pub mod data;
 pub mod db;

@@ -1,0 +1,292 @@
+//! `automl studies`, `trials`, `best`, `show`: reading what a store holds.
+
+use std::io::{self, Write as _};
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::{Map, Value as Json, json};
+
+use crate::cli::{Ending, Format, StoreArg, output};
+use crate::study::record::{StudyRecord, TrialRecord, TrialState};
+use crate::study::storage::Storage;
+use crate::tracking::Store;
+use crate::tune::search;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  automl studies
+  automl studies --format json")]
+pub(crate) struct StudiesArgs {
+    #[command(flatten)]
+    store: StoreArg,
+    /// How to print.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  automl trials churn
+  automl trials churn --format csv > trials.csv
+  automl trials churn --format json")]
+pub(crate) struct TrialsArgs {
+    /// The study's name.
+    study: String,
+    #[command(flatten)]
+    store: StoreArg,
+    /// How to print.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  automl best churn")]
+pub(crate) struct BestArgs {
+    /// The study's name.
+    study: String,
+    #[command(flatten)]
+    store: StoreArg,
+    /// How to print.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  automl show churn 31")]
+pub(crate) struct ShowArgs {
+    /// The study's name.
+    study: String,
+    /// The trial's number, from 0.
+    number: u64,
+    #[command(flatten)]
+    store: StoreArg,
+    /// How to print.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+pub(crate) fn studies(args: StudiesArgs) -> anyhow::Result<Ending> {
+    let store = Store::open_existing(&args.store.store)?;
+    let storage = store.storage();
+    let mut rows = Vec::new();
+    let mut documents = Vec::new();
+    for study in storage.load_studies()? {
+        let trials = storage.load_trials(&study.name)?;
+        let count = |state| trials.iter().filter(|t| t.state == state).count();
+        let best = best_of(&study, &trials);
+        let dataset = study.user_attrs.get("dataset").and_then(Json::as_str).unwrap_or("-");
+        let metric = study.user_attrs.get("metric").and_then(Json::as_str).unwrap_or("-");
+        rows.push(vec![
+            study.name.clone(),
+            trials.len().to_string(),
+            count(TrialState::Complete).to_string(),
+            count(TrialState::Fail).to_string(),
+            metric.to_owned(),
+            best.map_or("-".to_owned(), |b| output::score(b.values[0])),
+            best.map_or("-".to_owned(), |b| b.number.to_string()),
+            dataset.to_owned(),
+        ]);
+        documents.push(json!({
+            "study": study.name,
+            "directions": study.directions,
+            "trials": counts(&trials),
+            "best": best.map(|b| json!({"number": b.number, "value": b.values[0]})),
+            "user_attrs": study.user_attrs,
+            "system_attrs": study.system_attrs,
+        }));
+    }
+    let header = ["study", "trials", "complete", "failed", "metric", "best", "number", "dataset"];
+    match args.format {
+        Format::Table => output::print_table(&header, &rows)?,
+        Format::Csv => output::print_csv(&header, &rows)?,
+        Format::Json => output::print_json(&Json::Array(documents))?,
+    }
+    Ok(Ending::Done)
+}
+
+pub(crate) fn trials(args: TrialsArgs) -> anyhow::Result<Ending> {
+    let (_, trials) = load(&args.store, &args.study)?;
+    if args.format == Format::Json {
+        return print_documents(&trials);
+    }
+    let mut names: Vec<&str> = Vec::new();
+    for trial in &trials {
+        for (name, _) in trial.params.iter() {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    let table = args.format == Format::Table;
+    let cells = |trial: &TrialRecord| {
+        let seconds = trial.finished.zip(trial.started).map(|(f, s)| f.seconds_since(s));
+        let value = trial.values.first().copied();
+        let mut row = vec![trial.number.to_string(), state(trial.state).to_owned()];
+        row.push(value.map_or("-".to_owned(), |v| if table { output::score(v) } else { v.to_string() }));
+        row.push(seconds.map_or("-".to_owned(), |s| format!("{s:.2}")));
+        for name in &names {
+            let value = trial.params.assignment(name).map(|a| a.value());
+            row.push(match value {
+                Some(crate::study::Value::Float(v)) if table => output::score(v),
+                Some(v) => v.to_string(),
+                None => if table { "-".to_owned() } else { String::new() },
+            });
+        }
+        row
+    };
+    let mut header = vec!["number", "state", "value", "seconds"];
+    header.extend(&names);
+    let rows: Vec<Vec<String>> = trials.iter().map(cells).collect();
+    if table {
+        output::print_table(&header, &rows)?;
+    } else {
+        output::print_csv(&header, &rows)?;
+    }
+    Ok(Ending::Done)
+}
+
+pub(crate) fn best(args: BestArgs) -> anyhow::Result<Ending> {
+    let (study, trials) = load(&args.store, &args.study)?;
+    match best_of(&study, &trials) {
+        Some(best) => print_one(best, args.format),
+        None => bail!("study `{}` has no complete trial yet", args.study),
+    }
+}
+
+pub(crate) fn show(args: ShowArgs) -> anyhow::Result<Ending> {
+    let (_, trials) = load(&args.store, &args.study)?;
+    match trials.get(args.number as usize) {
+        Some(trial) => print_one(trial, args.format),
+        None if trials.is_empty() => bail!("study `{}` has no trials yet", args.study),
+        None => bail!(
+            "study `{}` has no trial {}; its trials are 0 to {}",
+            args.study,
+            args.number,
+            trials.len() - 1
+        ),
+    }
+}
+
+fn load(store: &StoreArg, name: &str) -> anyhow::Result<(StudyRecord, Vec<TrialRecord>)> {
+    let store = Store::open_existing(&store.store)?;
+    let storage = store.storage();
+    let Some(study) = storage.load_study(name)? else {
+        let names: Vec<String> =
+            storage.load_studies()?.into_iter().map(|s| format!("`{}`", s.name)).collect();
+        let known = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
+        bail!("there is no study `{name}` in `{}`; there are: {known}", store.folder().display());
+    };
+    let trials = storage.load_trials(name)?;
+    Ok((study, trials))
+}
+
+fn best_of<'a>(study: &StudyRecord, trials: &'a [TrialRecord]) -> Option<&'a TrialRecord> {
+    let [direction] = study.directions[..] else { return None };
+    let mut best: Option<&TrialRecord> = None;
+    for trial in trials {
+        if let Some(value) = trial.value()
+            && best.is_none_or(|b| direction.better(value, b.values[0]))
+        {
+            best = Some(trial);
+        }
+    }
+    best
+}
+
+fn state(state: TrialState) -> &'static str {
+    match state {
+        TrialState::Waiting => "WAITING",
+        TrialState::Running => "RUNNING",
+        TrialState::Complete => "COMPLETE",
+        TrialState::Pruned => "PRUNED",
+        TrialState::Fail => "FAIL",
+    }
+}
+
+/// How many trials there are in each state.
+pub(super) fn counts(trials: &[TrialRecord]) -> Json {
+    let count = |state| trials.iter().filter(|t| t.state == state).count();
+    json!({
+        "complete": count(TrialState::Complete),
+        "pruned": count(TrialState::Pruned),
+        "failed": count(TrialState::Fail),
+        "running": count(TrialState::Running),
+        "waiting": count(TrialState::Waiting),
+    })
+}
+
+/// Parameters as a JSON object, in the order in which they were drawn.
+pub(super) fn params(trial: &TrialRecord) -> Json {
+    let pairs = trial.params.iter().map(|(name, value)| (name.to_owned(), search::json(&value)));
+    Json::Object(pairs.collect::<Map<_, _>>())
+}
+
+/// JSON has no infinity: it becomes text, as in Optuna.
+fn number(value: f64) -> Json {
+    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+}
+
+fn document(trial: &TrialRecord) -> Json {
+    let steps = trial.intermediate.iter().map(|(s, v)| (s.to_string(), number(*v)));
+    json!({
+        "number": trial.number,
+        "state": state(trial.state),
+        "value": trial.values.first().map(|v| number(*v)),
+        "values": trial.values.iter().map(|v| number(*v)).collect::<Vec<_>>(),
+        "params": params(trial),
+        "intermediate_values": Json::Object(steps.collect()),
+        "user_attrs": trial.user_attrs,
+        "system_attrs": trial.system_attrs,
+        "datetime_start": trial.started.map(|t| t.to_sql()),
+        "datetime_complete": trial.finished.map(|t| t.to_sql()),
+    })
+}
+
+/// One array, a trial per line, written as it goes.
+fn print_documents(trials: &[TrialRecord]) -> anyhow::Result<Ending> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    for (i, trial) in trials.iter().enumerate() {
+        out.write_all(if i == 0 { b"[" } else { b",\n" })?;
+        serde_json::to_writer(&mut out, &document(trial))?;
+    }
+    out.write_all(if trials.is_empty() { b"[]\n" } else { b"]\n" })?;
+    out.flush()?;
+    Ok(Ending::Done)
+}
+
+fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<Ending> {
+    if format == Format::Json {
+        output::print_json(&document(trial))?;
+        return Ok(Ending::Done);
+    }
+    let mut rows = vec![
+        vec!["number".to_owned(), trial.number.to_string()],
+        vec!["state".to_owned(), state(trial.state).to_owned()],
+    ];
+    let values: Vec<String> = trial.values.iter().map(f64::to_string).collect();
+    let mut push = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
+    push("value", if values.is_empty() { "-".to_owned() } else { values.join(", ") });
+    for (name, value) in trial.params.iter() {
+        push(name, value.to_string());
+    }
+    for (name, value) in &trial.user_attrs {
+        push(name, plain(value));
+    }
+    if let Some(why) = trial.system_attrs.get(crate::study::engine::FAIL_REASON) {
+        push("failed because", plain(why));
+    }
+    let time = |t: Option<crate::clock::Timestamp>| t.map_or("-".to_owned(), |t| t.to_sql() + " UTC");
+    push("started", time(trial.started));
+    push("finished", time(trial.finished));
+    match format {
+        Format::Csv => output::print_csv(&["name", "value"], &rows)?,
+        _ => output::print_table(&["", ""], &rows)?,
+    }
+    Ok(Ending::Done)
+}
+
+fn plain(value: &Json) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}

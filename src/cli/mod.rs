@@ -1,0 +1,110 @@
+//! The command line: one file per verb under [`commands`].
+//!
+//! **Contract.** Results go to stdout, everything else to stderr. Exit code 0: done. 1: the answer is no (a gate
+//! refused). 2: it could not be done, and the message says what to type next. 130: interrupted.
+
+mod commands;
+mod output;
+mod progress;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// From a CSV to a tuned, tracked, registered model.
+#[derive(Debug, Parser)]
+#[command(name = "automl", version, max_term_width = 110, after_help = "Examples:
+  automl study configs/churn.yaml
+  automl trials churn
+  automl predict --model churn@staging --input new.csv --output scored.csv")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Search, refit the best, score it on the holdout, register it.
+    Study(commands::study::StudyArgs),
+    /// List the studies of a store.
+    Studies(commands::trials::StudiesArgs),
+    /// List the trials of a study.
+    Trials(commands::trials::TrialsArgs),
+    /// Show the best trial of a study.
+    Best(commands::trials::BestArgs),
+    /// Show one trial of a study.
+    Show(commands::trials::ShowArgs),
+    /// Predict the rows of a file.
+    Predict(commands::predict::PredictArgs),
+    /// List, promote and roll back registered models.
+    Registry(commands::registry::RegistryArgs),
+    /// Fetch known data, or split a file as an experiment does.
+    Data(commands::data::DataArgs),
+    /// Show what experiment files can name: learners, metrics, samplers, presets.
+    List(commands::list::ListArgs),
+}
+
+/// Where studies, models and artifacts are.
+#[derive(Debug, Clone, Args)]
+struct StoreArg {
+    /// The store's folder.
+    #[arg(long, env = "AUTOML_STORE", default_value = crate::tracking::DEFAULT_FOLDER, value_name = "DIR|URL")]
+    store: PathBuf,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// Comma-separated values.
+    Csv,
+    /// One JSON document.
+    Json,
+}
+
+/// How a command ended, when it could do its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    Done,
+    No,
+    Interrupted,
+}
+
+/// Runs the command line and returns the process's exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version go to stdout with 0, mistakes to stderr with 2.
+            let _ = error.print();
+            return ExitCode::from(error.exit_code() as u8);
+        }
+    };
+    let ending = match cli.command {
+        Command::Study(args) => commands::study::run(args),
+        Command::Studies(args) => commands::trials::studies(args),
+        Command::Trials(args) => commands::trials::trials(args),
+        Command::Best(args) => commands::trials::best(args),
+        Command::Show(args) => commands::trials::show(args),
+        Command::Predict(args) => commands::predict::run(args),
+        Command::Registry(args) => commands::registry::run(args),
+        Command::Data(args) => commands::data::run(args),
+        Command::List(args) => commands::list::run(args),
+    };
+    match ending {
+        Ok(Ending::Done) => ExitCode::SUCCESS,
+        Ok(Ending::No) => ExitCode::from(1),
+        Ok(Ending::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            if output::is_closed_pipe(&error) {
+                // `automl trials s | head`: the reader has seen enough.
+                return ExitCode::SUCCESS;
+            }
+            eprintln!("error: {}", output::chain(&error));
+            ExitCode::from(2)
+        }
+    }
+}
