@@ -392,6 +392,26 @@ fn enqueued_trials_run_in_their_turn_with_their_values() {
 }
 
 #[test]
+fn trials_in_flight_are_shown_with_their_enqueued_values() {
+    let storage = memory();
+    let open = || {
+        let builder = Study::builder("s").seed(1).concurrency(3);
+        builder.storage(Arc::clone(&storage)).open().expect("opens")
+    };
+    let mut study = open();
+    study.optimize(Budget::trials(15), objective).expect("runs");
+    study.enqueue([("x", 4.5)]).expect("nothing is declared");
+    drop(study.ask().expect("the enqueued trial"));
+    let shown = |study: &Study| {
+        let x = study.shown[&15].assignment("x");
+        x.expect("proposed together").internal
+    };
+    assert_eq!(shown(&study), 4.5);
+    // The same after a crash, without the trial being begun again.
+    assert_eq!(shown(&open()), 4.5);
+}
+
+#[test]
 fn an_enqueued_value_that_does_not_fit_fails_its_trial_only() {
     let storage = memory();
     let mut first = Study::builder("s")
