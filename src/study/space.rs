@@ -271,12 +271,14 @@ impl Domain {
             Domain::Float {
                 low, high, step, ..
             } => {
+                // A hundred-millionth of a step, and what rounding does to numbers far larger than the step.
+                let slack = step.map_or(0.0, |s| {
+                    1e-8 * s + 4.0 * f64::EPSILON * (internal.abs() + low.abs())
+                });
                 let on_grid = step.is_none_or(|s| {
                     let k = (internal - low) / s;
-                    (k - k.round()).abs() < 1e-8
+                    (k - k.round()).abs() * s <= slack
                 });
-                // The last grid point may exceed `high` by rounding.
-                let slack = step.map_or(0.0, |s| s * 1e-8);
                 internal >= low - slack && internal <= high + slack && on_grid
             }
             Domain::Int {

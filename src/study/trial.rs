@@ -58,6 +58,20 @@ pub enum TrialError {
         /// The domain of the second draw, printed.
         second: String,
     },
+    /// A sampler that breaks its contract.
+    #[error(
+        "sampler `{sampler}` proposed {internal} for parameter `{name}`, which is {domain}; this is a fault of the sampler"
+    )]
+    Proposal {
+        /// The sampler.
+        sampler: &'static str,
+        /// The parameter.
+        name: String,
+        /// What was proposed, in internal form.
+        internal: f64,
+        /// What the parameter may be, printed.
+        domain: String,
+    },
     /// An enqueued value that the parameter cannot take.
     #[error("the enqueued value of parameter `{name}` does not fit: {source}")]
     Fixed {
@@ -172,7 +186,14 @@ impl Trial {
             return Ok(drawn.internal);
         }
         let internal = self.choose(name, domain)?;
-        debug_assert!(domain.contains(internal), "{internal} not in {domain}");
+        if !domain.contains(internal) {
+            return Err(TrialError::Proposal {
+                sampler: self.view.sampler.name(),
+                name: name.to_owned(),
+                internal,
+                domain: domain.to_string(),
+            });
+        }
         self.record.params.0.push(Assignment {
             name: name.to_owned(),
             domain: domain.clone(),

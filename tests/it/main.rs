@@ -2,5 +2,7 @@
 
 mod data_sets;
 mod optuna_interop;
+mod problems;
 mod real_data;
+mod samplers;
 mod store_crash;

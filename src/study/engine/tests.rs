@@ -77,21 +77,20 @@ fn any_number_of_threads_gives_the_same_trials() {
                 std::thread::sleep(Duration::from_micros(wait * 100));
                 objective(trial)
             };
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            let pool = pool.expect("a pool");
-            if sleepy % 2 == 0 {
-                // The study runs on a thread of the pool itself.
-                pool.install(|| study.optimize(Budget::trials(60), work))
-                    .expect("runs");
+            if threads == 0 {
+                // From outside of any pool, on the global one.
+                study.optimize(Budget::trials(60), work).expect("runs");
             } else {
-                pool.in_place_scope(|_| study.optimize(Budget::trials(60), work))
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+                let pool = pool.build().expect("a pool");
+                pool.install(|| study.optimize(Budget::trials(60), work))
                     .expect("runs");
             }
             without_times(&study)
         };
         let reference = run(1, 0);
         assert_eq!(reference.len(), 60);
-        for (threads, sleepy) in [(1, 1), (2, 2), (2, 3), (8, 4), (8, 5)] {
+        for (threads, sleepy) in [(0, 1), (1, 2), (2, 3), (2, 4), (8, 5), (8, 6)] {
             assert_eq!(
                 run(threads, sleepy),
                 reference,
@@ -255,8 +254,11 @@ fn asking_too_far_ahead_names_the_oldest_trial() {
     assert!(error.starts_with("trial 0 is not in flight"), "{error}");
 }
 
+/// Of a trial: its number, the trials it may see, and how many are pending for it.
+type Seen = (u64, Vec<u64>, usize);
+
 /// Notes what each trial may see.
-struct Spy(Arc<Mutex<Vec<(u64, Vec<u64>, usize)>>>);
+struct Spy(Arc<Mutex<Vec<Seen>>>);
 
 impl Sampler for Spy {
     fn name(&self) -> &'static str {
@@ -387,6 +389,26 @@ fn enqueued_trials_run_in_their_turn_with_their_values() {
     );
     assert!(refused("x", f64::NAN.into()).contains("not a finite number"));
     assert_eq!(study.trials().len(), 5);
+}
+
+#[test]
+fn trials_in_flight_are_shown_with_their_enqueued_values() {
+    let storage = memory();
+    let open = || {
+        let builder = Study::builder("s").seed(1).concurrency(3);
+        builder.storage(Arc::clone(&storage)).open().expect("opens")
+    };
+    let mut study = open();
+    study.optimize(Budget::trials(15), objective).expect("runs");
+    study.enqueue([("x", 4.5)]).expect("nothing is declared");
+    drop(study.ask().expect("the enqueued trial"));
+    let shown = |study: &Study| {
+        let x = study.shown[&15].assignment("x");
+        x.expect("proposed together").internal
+    };
+    assert_eq!(shown(&study), 4.5);
+    // The same after a crash, without the trial being begun again.
+    assert_eq!(shown(&open()), 4.5);
 }
 
 #[test]
@@ -599,7 +621,7 @@ fn no_more_trials_run_at_once_than_wanted() {
         .build()
         .expect("a pool");
     let mut study = Study::builder("s").concurrency(3).open().expect("opens");
-    pool.in_place_scope(|_| {
+    pool.install(|| {
         study.optimize(Budget::trials(30), |_| {
             most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(1));
@@ -609,4 +631,58 @@ fn no_more_trials_run_at_once_than_wanted() {
     })
     .expect("runs");
     assert!(most.into_inner() <= 3);
+}
+
+#[test]
+fn a_seed_gives_the_same_trials_on_every_machine_and_in_every_release() {
+    let mut study = Study::builder("s")
+        .seed(42)
+        .concurrency(2)
+        .open()
+        .expect("opens");
+    study
+        .optimize(Budget::trials(40), |trial| {
+            let x = trial.float("x", 1e-3..=10.0).log()?;
+            let n = trial.int("n", 1..=100).uniform()?;
+            let c = trial.categorical("c", [3, 1, 2])?;
+            Ok((x - 1.0) * (x - 1.0) + (n - 30).abs() as f64 + f64::from(c))
+        })
+        .expect("runs");
+    let last: Vec<f64> = study.trials()[39]
+        .params
+        .0
+        .iter()
+        .map(|a| a.internal)
+        .collect();
+    let best = study.best().expect("no failures");
+    assert_eq!(
+        (last, best.number, best.values[0]),
+        (
+            vec![0.002_995_008_588_721_054, 57.0, 1.0],
+            24,
+            1.626_926_743_958_610_4
+        ),
+        "stored studies rely on these values"
+    );
+}
+
+#[test]
+fn a_sampler_that_leaves_the_domain_fails_the_trial() {
+    struct Wild;
+    impl Sampler for Wild {
+        fn name(&self) -> &'static str {
+            "wild"
+        }
+
+        fn propose_one(&self, _: &Context<'_>, _: &str, _: &Domain) -> f64 {
+            9.0
+        }
+    }
+    let mut study = Study::builder("s").sampler(Wild).open().expect("opens");
+    study.optimize(Budget::trials(1), objective).expect("runs");
+    let reason = study.trials()[0].system_attrs[FAIL_REASON].to_string();
+    assert!(
+        reason.contains("sampler `wild` proposed 9 for parameter `x`"),
+        "{reason}"
+    );
 }

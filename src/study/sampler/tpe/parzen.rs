@@ -331,8 +331,14 @@ impl Normals {
     fn fit(mean: Vec<f64>) -> Self {
         let k = mean.len();
         let smallest = 1.0 / (k as f64 + 2.0).min(100.0);
-        let mut sorted: Vec<(f64, usize)> = mean.iter().copied().zip(0..).collect();
-        sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        // Numbers in [0, 1] are ordered as their bits are, and whole numbers sort faster: value, then place.
+        let key = |(i, m): (usize, &f64)| (u128::from(m.to_bits()) << 64) | i as u128;
+        let mut keys: Vec<u128> = mean.iter().enumerate().map(key).collect();
+        keys.sort_unstable();
+        let sorted: Vec<(f64, usize)> = keys
+            .into_iter()
+            .map(|key| (f64::from_bits((key >> 64) as u64), key as u64 as usize))
+            .collect();
         let mut width = vec![0.0; k];
         for (at, &(value, i)) in sorted.iter().enumerate() {
             let left = at.checked_sub(1).map(|l| value - sorted[l].0);
@@ -406,7 +412,8 @@ impl Scale {
         let x = if self.log { log(internal) } else { internal };
         // Halves, because the distance of two finite numbers may be infinite.
         let at = (0.5 * x - 0.5 * self.from) / (0.5 * self.to - 0.5 * self.from);
-        at.clamp(0.0, 1.0)
+        // The sum turns −0 into 0.
+        at.clamp(0.0, 1.0) + 0.0
     }
 
     fn value(&self, at: f64) -> f64 {
@@ -452,7 +459,18 @@ fn weights(k: usize, prior_weight: f64, ramp: bool) -> Vec<f64> {
 
 /// ln Σ exp(terms).
 fn ln_sum_exp(terms: &[f64]) -> f64 {
-    let max = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    // Four at a time: one maximum after the other would wait for the one before.
+    let mut lanes = [f64::NEG_INFINITY; 4];
+    let chunks = terms.chunks_exact(4);
+    for rest in chunks.remainder() {
+        lanes[0] = lanes[0].max(*rest);
+    }
+    for chunk in chunks {
+        for (lane, term) in lanes.iter_mut().zip(chunk) {
+            *lane = if *term > *lane { *term } else { *lane };
+        }
+    }
+    let max = lanes[0].max(lanes[1]).max(lanes[2].max(lanes[3]));
     if max == f64::NEG_INFINITY {
         return max;
     }
