@@ -15,10 +15,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// From a CSV to a tuned, tracked, registered model.
 #[derive(Debug, Parser)]
-#[command(name = "automl", version, max_term_width = 110, after_help = "Examples:
+#[command(
+    name = "automl",
+    version,
+    max_term_width = 110,
+    after_help = "Examples:
   automl study configs/churn.yaml
   automl trials churn
-  automl predict --model churn@staging --input new.csv --output scored.csv")]
+  automl predict --model churn@staging --input new.csv --output scored.csv"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -23,10 +23,12 @@ pub(super) fn chain(error: &anyhow::Error) -> String {
 pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let direct = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let csv = cause.downcast_ref::<csv::Error>().and_then(|e| match e.kind() {
-            csv::ErrorKind::Io(e) => Some(e.kind()),
-            _ => None,
-        });
+        let csv = cause
+            .downcast_ref::<csv::Error>()
+            .and_then(|e| match e.kind() {
+                csv::ErrorKind::Io(e) => Some(e.kind()),
+                _ => None,
+            });
         direct.or(csv) == Some(io::ErrorKind::BrokenPipe)
     })
 }
@@ -46,7 +48,11 @@ pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) -> io::Result<(
 }
 
 /// As [`print_table`], to any writer.
-pub(super) fn write_table(out: &mut dyn Write, header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
+pub(super) fn write_table(
+    out: &mut dyn Write,
+    header: &[&str],
+    rows: &[Vec<String>],
+) -> io::Result<()> {
     let width = |s: &str| s.chars().count();
     let mut widths: Vec<usize> = header.iter().map(|h| width(h)).collect();
     for row in rows {
@@ -122,7 +128,11 @@ pub(super) fn score(value: f64) -> String {
 pub(super) fn clock(seconds: f64) -> String {
     let s = seconds.max(0.0).round() as u64;
     let (h, m, s) = (s / 3600, s / 60 % 60, s % 60);
-    if h > 0 { format!("{h}:{m:02}:{s:02}") } else { format!("{m}:{s:02}") }
+    if h > 0 {
+        format!("{h}:{m:02}:{s:02}")
+    } else {
+        format!("{m}:{s:02}")
+    }
 }
 
 #[cfg(test)]

@@ -33,7 +33,14 @@ impl Bar {
             bar.set_style(style.progress_chars("=> "));
         }
         bar.set_position(before);
-        Bar { bar, total, plain: !quiet && !terminal, began: Instant::now(), before, printed: before }
+        Bar {
+            bar,
+            total,
+            plain: !quiet && !terminal,
+            began: Instant::now(),
+            before,
+            printed: before,
+        }
     }
 
     /// The bar itself, to print around it and to end it.
@@ -60,10 +67,15 @@ impl Observer for Bar {
         let done = finished.saturating_sub(self.before);
         if done > 0 && finished < self.total {
             let each = self.began.elapsed().as_secs_f64() / done as f64;
-            text.push_str(&format!("  {} left", clock(each * (self.total - finished) as f64)));
+            text.push_str(&format!(
+                "  {} left",
+                clock(each * (self.total - finished) as f64)
+            ));
         }
         // About ten lines in a log are enough to see that it moves.
-        if self.plain && (finished == self.total || finished >= self.printed + self.total.div_ceil(10)) {
+        if self.plain
+            && (finished == self.total || finished >= self.printed + self.total.div_ceil(10))
+        {
             self.printed = finished;
             eprintln!("{finished}/{}  {text}", self.total);
         }

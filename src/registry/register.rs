@@ -91,6 +91,7 @@ impl Registry {
         };
         let primary = json(serde_json::to_string(&new.primary))?;
         let dataset = json(serde_json::to_string(&new.dataset))?;
+        let gate = json(serde_json::to_string(&new.gate))?;
         let source = json(serde_json::to_string(&new.source))?;
         let now = self.clock.now().to_sql();
         self.store.db().write(|tx| {
@@ -101,8 +102,8 @@ impl Registry {
             let model_id = tables::model_id(tx, &new.model)?;
             tx.execute(
                 "INSERT INTO registry_versions (model_id, version, stage, created, digest, metrics, primary_metric,
-                                                params, dataset, study, trial, source)
-                 VALUES (?1, ?2, 'candidate', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                                                params, dataset, study, trial, gate, source)
+                 VALUES (?1, ?2, 'candidate', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
                 &[
                     model_id.into(),
                     version.into(),
@@ -114,6 +115,7 @@ impl Registry {
                     (&dataset).into(),
                     new.study.as_ref().into(),
                     new.trial.into(),
+                    (&gate).into(),
                     (&source).into(),
                 ],
             )?;

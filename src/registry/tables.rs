@@ -32,6 +32,7 @@ CREATE TABLE registry_versions (
     dataset TEXT NOT NULL,
     study TEXT,
     trial INTEGER,
+    gate TEXT NOT NULL,
     source TEXT NOT NULL,
     UNIQUE (model_id, version),
     UNIQUE (model_id, digest)
@@ -100,7 +101,7 @@ pub(super) fn versions(
 ) -> Result<Vec<VersionRecord>, RegistryError> {
     let mut out = tx.rows(
         "SELECT v.version, v.stage, v.created, v.metrics, v.primary_metric, v.params, v.dataset, v.study, v.trial,
-                v.source, v.version_id
+                v.source, v.version_id, v.gate
          FROM registry_versions v JOIN registry_models m USING (model_id)
          WHERE m.name = ?1 ORDER BY v.version",
         &[model.into()],
@@ -166,6 +167,7 @@ fn read_version(row: &Row<'_>, model: &str, path: &Path) -> Result<VersionRecord
             Some(_) => Some(row.count(8)?),
             None => None,
         },
+        gate: parse(row.text(11)?, "gate", &corrupt)?,
         source: parse(row.text(9)?, "source", &corrupt)?,
     })
 }

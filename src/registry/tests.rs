@@ -32,6 +32,7 @@ fn new_version(content: &str, auc: f64) -> NewVersion {
         },
         study: Some("churn".to_owned()),
         trial: Some(87),
+        gate: vec!["roc_auc >= 0.5".parse().unwrap(), Rule::BeatsProduction],
         source: Source {
             automl: "0.1.0".to_owned(),
             seed: Some(u64::MAX),

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::study::record::Direction;
 
 use super::RegistryError;
+use super::gate::Rule;
 
 /// How far a version has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -120,6 +121,8 @@ pub struct NewVersion {
     pub study: Option<String>,
     /// The number of the trial in the study.
     pub trial: Option<u64>,
+    /// The rules it has to pass on its way to production.
+    pub gate: Vec<Rule>,
     /// What made it.
     pub source: Source,
 }
@@ -173,6 +176,8 @@ pub struct VersionRecord {
     pub study: Option<String>,
     /// The number of the trial in the study.
     pub trial: Option<u64>,
+    /// The rules it has to pass on its way to production.
+    pub gate: Vec<Rule>,
     /// What made it.
     pub source: Source,
 }

@@ -55,11 +55,24 @@ enum Known {
 
 pub(crate) fn run(args: DataArgs) -> anyhow::Result<Ending> {
     match args.command {
-        DataCommand::Fetch { name: Known::Telco, output } => {
+        DataCommand::Fetch {
+            name: Known::Telco,
+            output,
+        } => {
             let bytes = telco::fetch(&output)?;
-            println!("telco  {} bytes, sha256 {}…  → {}", thousands(bytes), &telco::SHA256[..8], output.display());
+            println!(
+                "telco  {} bytes, sha256 {}…  → {}",
+                thousands(bytes),
+                &telco::SHA256[..8],
+                output.display()
+            );
         }
-        DataCommand::Split { experiment, data, seed, output } => {
+        DataCommand::Split {
+            experiment,
+            data,
+            seed,
+            output,
+        } => {
             split(&experiment, data.as_deref(), seed, &output)?;
         }
     }
@@ -68,7 +81,8 @@ pub(crate) fn run(args: DataArgs) -> anyhow::Result<Ending> {
 
 fn split(file: &Path, data: Option<&Path>, seed: Option<u64>, folder: &Path) -> anyhow::Result<()> {
     let shown = file.display().to_string();
-    let text = String::from_utf8(fsio::read(file)?).with_context(|| format!("{shown}: this is not UTF-8 text"))?;
+    let text = String::from_utf8(fsio::read(file)?)
+        .with_context(|| format!("{shown}: this is not UTF-8 text"))?;
     let mut experiment = Experiment::parse(&text, &shown)?;
     experiment.seed = seed.unwrap_or(experiment.seed);
     let data_dir = std::env::var_os(telco::FOLDER_VARIABLE).map(PathBuf::from);
@@ -86,7 +100,10 @@ fn split(file: &Path, data: Option<&Path>, seed: Option<u64>, folder: &Path) -> 
     let header = reader.byte_headers()?.clone();
     let records: Vec<csv::ByteRecord> = reader.byte_records().collect::<Result<_, _>>()?;
     fsio::create_dir(folder)?;
-    for (name, rows) in [("train.csv", &job.split.train), ("holdout.csv", &job.split.test)] {
+    for (name, rows) in [
+        ("train.csv", &job.split.train),
+        ("holdout.csv", &job.split.test),
+    ] {
         let path = folder.join(name);
         fsio::replace(&path, |out| {
             let mut out = csv::Writer::from_writer(out);
@@ -96,7 +113,12 @@ fn split(file: &Path, data: Option<&Path>, seed: Option<u64>, folder: &Path) -> 
             }
             out.flush()
         })?;
-        writeln!(std::io::stdout(), "{} rows → {}", thousands(rows.len()), path.display())?;
+        writeln!(
+            std::io::stdout(),
+            "{} rows → {}",
+            thousands(rows.len()),
+            path.display()
+        )?;
     }
     Ok(())
 }

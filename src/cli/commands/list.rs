@@ -30,20 +30,36 @@ pub(crate) fn run(args: ListArgs) -> anyhow::Result<Ending> {
     match args.what {
         What::Learners => {
             let tasks = |all: &[crate::data::table::Task]| {
-                all.iter().map(|t| format!("{t:?}").to_lowercase()).collect::<Vec<_>>().join(", ")
+                all.iter()
+                    .map(|t| format!("{t:?}").to_lowercase())
+                    .collect::<Vec<_>>()
+                    .join(", ")
             };
-            let rows: Vec<_> =
-                LEARNERS.iter().map(|l| text(&[l.name, &tasks(l.tasks), l.summary])).collect();
+            let rows: Vec<_> = LEARNERS
+                .iter()
+                .map(|l| text(&[l.name, &tasks(l.tasks), l.summary]))
+                .collect();
             output::print_table(&["learner", "tasks", "what it is"], &rows)?;
         }
         What::Metrics => {
-            let goal = |g| if g == Goal::Maximize { "maximize" } else { "minimize" };
-            let rows: Vec<_> =
-                METRICS.iter().map(|m| text(&[m.name, goal(m.goal), m.summary])).collect();
+            let goal = |g| {
+                if g == Goal::Maximize {
+                    "maximize"
+                } else {
+                    "minimize"
+                }
+            };
+            let rows: Vec<_> = METRICS
+                .iter()
+                .map(|m| text(&[m.name, goal(m.goal), m.summary]))
+                .collect();
             output::print_table(&["metric", "goal", "what it is"], &rows)?;
         }
         What::Samplers => {
-            let rows: Vec<_> = SAMPLERS.iter().map(|s| text(&[s.name, s.summary])).collect();
+            let rows: Vec<_> = SAMPLERS
+                .iter()
+                .map(|s| text(&[s.name, s.summary]))
+                .collect();
             output::print_table(&["sampler", "what it is"], &rows)?;
         }
         What::Presets => {

@@ -46,14 +46,20 @@ pub(crate) fn run(args: PredictArgs) -> anyhow::Result<Ending> {
     let delimiter = u8::try_from(args.delimiter)
         .ok()
         .filter(u8::is_ascii)
-        .with_context(|| format!("--delimiter: `{}` is not an ASCII character", args.delimiter))?;
+        .with_context(|| {
+            format!(
+                "--delimiter: `{}` is not an ASCII character",
+                args.delimiter
+            )
+        })?;
     let input: Box<dyn Read> = if args.input == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
         let file = File::open(&args.input).with_context(|| format!("cannot read `{shown}`"))?;
         Box::new(io::BufReader::with_capacity(1 << 16, file))
     };
-    let mut reader = RowReader::with_delimiter(input, &shown, &pipeline.transform.schema, delimiter)?;
+    let mut reader =
+        RowReader::with_delimiter(input, &shown, &pipeline.transform.schema, delimiter)?;
     let mut failure = None;
     if args.output == Path::new("-") {
         write(&pipeline, &mut reader, &args.keep, io::stdout().lock())?;
@@ -72,9 +78,18 @@ pub(crate) fn run(args: PredictArgs) -> anyhow::Result<Ending> {
         written?;
         eprintln!("{} rows → {}", reader.rows(), args.output.display());
     }
-    for (field, count) in pipeline.transform.schema.fields.iter().zip(reader.unknown_levels()) {
+    for (field, count) in pipeline
+        .transform
+        .schema
+        .fields
+        .iter()
+        .zip(reader.unknown_levels())
+    {
         if *count > 0 {
-            eprintln!("note: {count} rows have a level of `{}` that the model never saw; it counts as missing", field.name);
+            eprintln!(
+                "note: {count} rows have a level of `{}` that the model never saw; it counts as missing",
+                field.name
+            );
         }
     }
     Ok(Ending::Done)
@@ -90,7 +105,9 @@ fn load(model: &str, store: &Path) -> anyhow::Result<Pipeline> {
         let (version, _) = registry.resolve(model)?;
         registry.read_file(&version.files[0])?
     } else {
-        bail!("`{model}` is no file; name a model file, or a version as in `churn@production` or `churn:3`");
+        bail!(
+            "`{model}` is no file; name a model file, or a version as in `churn@production` or `churn:3`"
+        );
     };
     Pipeline::load(&bytes).with_context(|| format!("`{model}`"))
 }
@@ -105,7 +122,10 @@ fn write<R: Read>(
     for column in keep {
         match reader.header().iter().position(|h| h == column) {
             Some(at) => kept.push(at),
-            None => bail!("--keep: the input has no column `{column}`; it has {}", reader.header().join(", ")),
+            None => bail!(
+                "--keep: the input has no column `{column}`; it has {}",
+                reader.header().join(", ")
+            ),
         }
     }
     let mut out = csv::Writer::from_writer(out);

@@ -81,20 +81,39 @@ enum RegistryCommand {
 
 pub(crate) fn run(args: RegistryArgs) -> anyhow::Result<Ending> {
     match args.command {
-        RegistryCommand::List { model, store, format } => list(&open(&store)?, model.as_deref(), format),
-        RegistryCommand::Show { version, store, format } => show(&open(&store)?, &version, format),
-        RegistryCommand::Promote { version, stage, why, rules, store } => {
-            promote(&open(&store)?, &version, stage, &why, rules)
-        }
+        RegistryCommand::List {
+            model,
+            store,
+            format,
+        } => list(&open(&store)?, model.as_deref(), format),
+        RegistryCommand::Show {
+            version,
+            store,
+            format,
+        } => show(&open(&store)?, &version, format),
+        RegistryCommand::Promote {
+            version,
+            stage,
+            why,
+            rules,
+            store,
+        } => promote(&open(&store)?, &version, stage, &why, rules),
         RegistryCommand::Rollback { model, why, store } => {
             let moved = open(&store)?.rollback(&model, &why)?;
-            println!("{} v{}: {} → {}", moved.model, moved.version, moved.from, moved.to);
+            println!(
+                "{} v{}: {} → {}",
+                moved.model, moved.version, moved.from, moved.to
+            );
             if let Some(replaced) = moved.replaced {
                 println!("{} v{replaced}: production → archived", moved.model);
             }
             Ok(Ending::Done)
         }
-        RegistryCommand::Log { model, store, format } => log(&open(&store)?, model.as_deref(), format),
+        RegistryCommand::Log {
+            model,
+            store,
+            format,
+        } => log(&open(&store)?, model.as_deref(), format),
     }
 }
 
@@ -123,7 +142,17 @@ fn list(registry: &Registry, model: Option<&str>, format: Format) -> anyhow::Res
         ]
     };
     let rows: Vec<Vec<String>> = versions.iter().map(row).collect();
-    let header = ["model", "version", "stage", "metric", "holdout", "dataset", "study", "trial", "created (UTC)"];
+    let header = [
+        "model",
+        "version",
+        "stage",
+        "metric",
+        "holdout",
+        "dataset",
+        "study",
+        "trial",
+        "created (UTC)",
+    ];
     match format {
         Format::Csv => output::print_csv(&header, &rows)?,
         _ => output::print_table(&header, &rows)?,
@@ -146,17 +175,36 @@ fn show(registry: &Registry, spec: &str, format: Format) -> anyhow::Result<Endin
     for file in &version.files {
         push("sha256", file.sha256.clone());
     }
-    push("dataset", format!("{} (sha256 {})", version.dataset.name, version.dataset.sha256));
+    push(
+        "dataset",
+        format!(
+            "{} (sha256 {})",
+            version.dataset.name, version.dataset.sha256
+        ),
+    );
     if let (Some(study), Some(trial)) = (&version.study, version.trial) {
         push("from", format!("study {study}, trial {trial}"));
     }
-    push("made by", format!("automl {} on {}", version.source.automl, version.source.host));
+    push(
+        "made by",
+        format!(
+            "automl {} on {}",
+            version.source.automl, version.source.host
+        ),
+    );
     push("parameters", version.params.to_string());
     for (name, value) in &version.metrics {
         push(name, value.to_string());
     }
-    let gate: Vec<String> = version.gate.rules.iter().map(Rule::to_string).collect();
-    push("gate", if gate.is_empty() { "-".to_owned() } else { gate.join(", ") });
+    let gate: Vec<String> = version.gate.iter().map(Rule::to_string).collect();
+    push(
+        "gate",
+        if gate.is_empty() {
+            "-".to_owned()
+        } else {
+            gate.join(", ")
+        },
+    );
     match format {
         Format::Csv => output::print_csv(&["name", "value"], &rows)?,
         _ => output::print_table(&["", ""], &rows)?,
@@ -164,25 +212,44 @@ fn show(registry: &Registry, spec: &str, format: Format) -> anyhow::Result<Endin
     Ok(Ending::Done)
 }
 
-fn promote(registry: &Registry, spec: &str, to: Stage, why: &str, rules: Vec<Rule>) -> anyhow::Result<Ending> {
+fn promote(
+    registry: &Registry,
+    spec: &str,
+    to: Stage,
+    why: &str,
+    rules: Vec<Rule>,
+) -> anyhow::Result<Ending> {
     let (version, _) = registry.resolve(spec)?;
-    let mut gate = Gate { stage: to, ..version.gate.clone() };
-    gate.rules.extend(rules);
+    let rules = version.gate.iter().cloned().chain(rules).collect();
+    let gate = Gate { rules, stage: to };
     // Taking a version out of use needs no gate.
     let report = (to != Stage::Archived && !gate.rules.is_empty()).then(|| {
         let production = registry.production(&version.model)?;
-        Ok::<_, RegistryError>(evaluate(&gate, &version, production.as_ref(), &version.primary))
+        Ok::<_, RegistryError>(evaluate(
+            &gate,
+            &version,
+            production.as_ref(),
+            &version.primary,
+        ))
     });
     let report = report.transpose()?;
     match registry.promote(&version.model, version.version, to, why, report.as_ref()) {
         Ok(moved) => {
-            println!("{} v{}: {} → {}", moved.model, moved.version, moved.from, moved.to);
+            println!(
+                "{} v{}: {} → {}",
+                moved.model, moved.version, moved.from, moved.to
+            );
             if let Some(replaced) = moved.replaced {
                 println!("{} v{replaced}: production → archived", moved.model);
             }
             Ok(Ending::Done)
         }
-        Err(RegistryError::Refused { model, version, to, report }) => {
+        Err(RegistryError::Refused {
+            model,
+            version,
+            to,
+            report,
+        }) => {
             println!("{model} v{version} was not promoted to {to}: its gate refused");
             println!("{report}");
             Ok(Ending::No)
@@ -215,7 +282,17 @@ fn log(registry: &Registry, model: Option<&str>, format: Format) -> anyhow::Resu
             ]
         })
         .collect();
-    let header = ["entry", "time (UTC)", "who", "model", "version", "action", "from", "to", "why"];
+    let header = [
+        "entry",
+        "time (UTC)",
+        "who",
+        "model",
+        "version",
+        "action",
+        "from",
+        "to",
+        "why",
+    ];
     match format {
         Format::Csv => output::print_csv(&header, &rows)?,
         _ => output::print_table(&header, &rows)?,

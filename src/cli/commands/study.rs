@@ -15,8 +15,8 @@ use crate::data::table::Task;
 use crate::fsio;
 use crate::learn::metric;
 use crate::registry::{
-    DatasetRef, Gate, GateReport, NewVersion, Primary, Registered, Registry, RegistryError, Rule, Source,
-    Stage, evaluate, host,
+    DatasetRef, Gate, GateReport, NewVersion, Primary, Registered, Registry, RegistryError, Rule,
+    Source, Stage, evaluate, host,
 };
 use crate::study::record::TrialRecord;
 use crate::study::storage::Storage as _;
@@ -98,7 +98,13 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
             eprintln!("{line}");
         }
     }
-    for point in job.experiment.search.enqueue.iter().skip(study.trials().len()) {
+    for point in job
+        .experiment
+        .search
+        .enqueue
+        .iter()
+        .skip(study.trials().len())
+    {
         study.enqueue(point.iter().map(|(k, v)| (k.clone(), v.clone())))?;
     }
 
@@ -107,14 +113,19 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     let drawn = bar.handle();
     study.observe(bar);
     let stop = study.stop_handle();
-    let (message, hint) = (drawn.clone(), format!("to continue: automl study {file} --resume"));
+    let (message, hint) = (
+        drawn.clone(),
+        format!("to continue: automl study {file} --resume"),
+    );
     // A handler can be set once per process, which is what a command is.
     let _ = ctrlc::set_handler(move || {
         if stop.is_stopped() {
             std::process::exit(130);
         }
         stop.stop();
-        message.suspend(|| eprintln!("finishing the trials that run; press Ctrl-C again to stop at once ({hint})"));
+        message.suspend(|| {
+            eprintln!("finishing the trials that run; press Ctrl-C again to stop at once ({hint})")
+        });
     });
     let mut budget = Budget::trials(search.trials);
     if let Some(limit) = job.experiment.timeout() {
@@ -124,18 +135,30 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     drawn.finish_and_clear();
     if ended? == Ended::Stopped {
         let done = study.progress().finished();
-        eprintln!("stopped after {done} of {} trials; to continue: automl study {file} --resume", search.trials);
+        eprintln!(
+            "stopped after {done} of {} trials; to continue: automl study {file} --resume",
+            search.trials
+        );
         return Ok(Ending::Interrupted);
     }
 
     let Some(best) = study.best() else {
-        let why = study.trials().iter().find_map(|t| t.system_attrs.get(crate::study::engine::FAIL_REASON));
+        let why = study
+            .trials()
+            .iter()
+            .find_map(|t| t.system_attrs.get(crate::study::engine::FAIL_REASON));
         let why = why.and_then(Json::as_str).unwrap_or("no trial was run");
         bail!("study `{name}` has no complete trial; the first failure: {why}");
     };
     let outcome = job.refit(&best)?;
     let version = register(&job, &store, &best, &outcome, &gate)?;
-    let result = Report { job: &job, study: &study, best: &best, outcome: &outcome, version: &version };
+    let result = Report {
+        job: &job,
+        study: &study,
+        best: &best,
+        outcome: &outcome,
+        version: &version,
+    };
     match args.format {
         ResultFormat::Json => output::print_json(&result.json(began.elapsed()))?,
         ResultFormat::Text => result.print(&store),
@@ -146,7 +169,9 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
 /// What was typed over what was written.
 fn read(args: &StudyArgs, file: &str) -> anyhow::Result<Experiment> {
     let bytes = fsio::read(&args.experiment)?;
-    let Ok(text) = String::from_utf8(bytes) else { bail!("{file}: this is not UTF-8 text") };
+    let Ok(text) = String::from_utf8(bytes) else {
+        bail!("{file}: this is not UTF-8 text")
+    };
     let mut experiment = Experiment::parse(&text, file)?;
     if let Some(trials) = args.trials {
         experiment.search.trials = trials;
@@ -169,12 +194,20 @@ fn read(args: &StudyArgs, file: &str) -> anyhow::Result<Experiment> {
 /// The gate of the experiment, read before any work is done.
 fn gate(experiment: &Experiment, file: &str) -> anyhow::Result<Gate> {
     let part = &experiment.registry;
-    let rules = part.gate.iter().map(|rule| serde_json::from_value::<Rule>(rule.clone()));
+    let rules = part
+        .gate
+        .iter()
+        .map(|rule| serde_json::from_value::<Rule>(rule.clone()));
     let rules: Result<Vec<Rule>, _> = rules.collect();
     let rules = rules.with_context(|| format!("{file}: registry.gate"))?;
-    let stage: Stage = part.stage.parse().with_context(|| format!("{file}: registry.stage"))?;
+    let stage: Stage = part
+        .stage
+        .parse()
+        .with_context(|| format!("{file}: registry.stage"))?;
     if !matches!(stage, Stage::Staging | Stage::Production) {
-        bail!("{file}: registry.stage: a new version can go to `staging` or `production`, not to `{stage}`");
+        bail!(
+            "{file}: registry.stage: a new version can go to `staging` or `production`, not to `{stage}`"
+        );
     }
     Ok(Gate { rules, stage })
 }
@@ -184,7 +217,8 @@ fn check_gate(gate: &Gate, task: Task, file: &str) -> anyhow::Result<()> {
     for rule in &gate.rules {
         if let Rule::Compare { metric, .. } = rule {
             let plain = metric.strip_suffix(AT_THRESHOLD).unwrap_or(metric);
-            metric::find_for(plain, task).with_context(|| format!("{file}: registry.gate: `{rule}`"))?;
+            metric::find_for(plain, task)
+                .with_context(|| format!("{file}: registry.gate: `{rule}`"))?;
         }
     }
     Ok(())
@@ -199,7 +233,10 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
     let name = &experiment.name;
     let fingerprint = job.fingerprint();
     match storage.load_study(name)? {
-        None if args.resume => bail!("there is no study `{name}` to resume in `{}`", store.folder().display()),
+        None if args.resume => bail!(
+            "there is no study `{name}` to resume in `{}`",
+            store.folder().display()
+        ),
         None => {}
         Some(known) => {
             if let Some(before) = known.user_attrs.get(FINGERPRINT)
@@ -236,11 +273,21 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
 
 /// The first key in which two objects differ, with both values.
 fn difference(before: &Json, now: &Json) -> Option<(String, Json, Json)> {
-    let (Json::Object(before), Json::Object(now)) = (before, now) else { return None };
-    let keys = before.keys().chain(now.keys().filter(|k| !before.contains_key(*k)));
-    keys.map(|k| (k, before.get(k).unwrap_or(&Json::Null), now.get(k).unwrap_or(&Json::Null)))
-        .find(|(_, was, is)| was != is)
-        .map(|(k, was, is)| (k.clone(), was.clone(), is.clone()))
+    let (Json::Object(before), Json::Object(now)) = (before, now) else {
+        return None;
+    };
+    let keys = before
+        .keys()
+        .chain(now.keys().filter(|k| !before.contains_key(*k)));
+    keys.map(|k| {
+        (
+            k,
+            before.get(k).unwrap_or(&Json::Null),
+            now.get(k).unwrap_or(&Json::Null),
+        )
+    })
+    .find(|(_, was, is)| was != is)
+    .map(|(k, was, is)| (k.clone(), was.clone(), is.clone()))
 }
 
 fn header(job: &Job) -> Vec<String> {
@@ -249,8 +296,16 @@ fn header(job: &Job) -> Vec<String> {
         metric::Goal::Maximize => '↑',
         metric::Goal::Minimize => '↓',
     };
-    let repeats = if e.cv.repeats > 1 { format!("{} × ", e.cv.repeats) } else { String::new() };
-    let stratified = if e.cv.stratify && job.dataset.target.task != Task::Regression { " stratified" } else { "" };
+    let repeats = if e.cv.repeats > 1 {
+        format!("{} × ", e.cv.repeats)
+    } else {
+        String::new()
+    };
+    let stratified = if e.cv.stratify && job.dataset.target.task != Task::Regression {
+        " stratified"
+    } else {
+        ""
+    };
     let mut lines = vec![
         format!(
             "{}  {} · {} trials · {repeats}{}-fold{stratified} CV · {} {arrow} · {} at once · seed {}",
@@ -296,18 +351,32 @@ struct Version {
 }
 
 /// Saves the model as a version, and promotes it if it is new and its gate lets it.
-fn register(job: &Job, store: &Store, best: &TrialRecord, outcome: &Outcome, gate: &Gate) -> anyhow::Result<Version> {
+fn register(
+    job: &Job,
+    store: &Store,
+    best: &TrialRecord,
+    outcome: &Outcome,
+    gate: &Gate,
+) -> anyhow::Result<Version> {
     let e = &job.experiment;
     let model = e.registry.model.clone().unwrap_or_else(|| e.name.clone());
     let bytes = outcome.pipeline.save()?;
     let sha256 = fsio::sha256(&bytes);
-    let mut metrics: BTreeMap<String, f64> =
-        outcome.holdout.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+    let mut metrics: BTreeMap<String, f64> = outcome
+        .holdout
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect();
     for (name, value) in &outcome.holdout_at_threshold {
         metrics.insert(format!("{name}{AT_THRESHOLD}"), *value);
     }
     metrics.insert(format!("cv_{}", job.metric.name), best.values[0]);
-    let rows: Vec<u8> = job.split.test.iter().flat_map(|r| r.to_le_bytes()).collect();
+    let rows: Vec<u8> = job
+        .split
+        .test
+        .iter()
+        .flat_map(|r| r.to_le_bytes())
+        .collect();
     let columns: Map<String, Json> = job
         .dataset
         .table
@@ -320,7 +389,10 @@ fn register(job: &Job, store: &Store, best: &TrialRecord, outcome: &Outcome, gat
         model: model.clone(),
         files: vec![("model.json".to_owned(), bytes)],
         metrics,
-        primary: Primary { metric: job.metric.name.to_owned(), direction: job.direction() },
+        primary: Primary {
+            metric: job.metric.name.to_owned(),
+            direction: job.direction(),
+        },
         params: json!({"learner": outcome.learner, "hyperparameters": outcome.hyperparameters}),
         dataset: DatasetRef {
             name: job.dataset.name.clone(),
@@ -329,7 +401,7 @@ fn register(job: &Job, store: &Store, best: &TrialRecord, outcome: &Outcome, gat
         },
         study: Some(e.name.clone()),
         trial: Some(best.number),
-        gate: gate.clone(),
+        gate: gate.rules.clone(),
         source: Source {
             automl: env!("CARGO_PKG_VERSION").to_owned(),
             seed: Some(e.seed),
@@ -350,7 +422,11 @@ fn register(job: &Job, store: &Store, best: &TrialRecord, outcome: &Outcome, gat
         let why = format!("study {} trial {}", e.name, best.number);
         // Production is reached through staging.
         let way = [Stage::Staging, Stage::Production];
-        let steps = if gate.stage == Stage::Production { &way[..] } else { &way[..1] };
+        let steps = if gate.stage == Stage::Production {
+            &way[..]
+        } else {
+            &way[..1]
+        };
         for to in steps {
             match registry.promote(&model, registered.version, *to, &why, Some(&rows)) {
                 Ok(moved) => stage = moved.to,
@@ -360,7 +436,14 @@ fn register(job: &Job, store: &Store, best: &TrialRecord, outcome: &Outcome, gat
         }
         report = Some(rows);
     }
-    Ok(Version { model, registered, stage, path, sha256, report })
+    Ok(Version {
+        model,
+        registered,
+        stage,
+        path,
+        sha256,
+        report,
+    })
 }
 
 /// What is printed at the end.
@@ -381,7 +464,12 @@ impl Report<'_> {
     fn json(&self, took: Duration) -> Json {
         let progress = self.study.progress();
         let numbers = |pairs: &[(&str, f64)]| {
-            Json::Object(pairs.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect())
+            Json::Object(
+                pairs
+                    .iter()
+                    .map(|(k, v)| ((*k).to_owned(), json!(v)))
+                    .collect(),
+            )
         };
         let mut holdout = numbers(&self.outcome.holdout);
         let card = &self.outcome.pipeline.card;
@@ -436,7 +524,8 @@ impl Report<'_> {
         let mean = self.best.values[0];
         let spread = folds.iter().map(|f| (f - mean) * (f - mean)).sum::<f64>();
         let spread = (spread / (folds.len().max(2) - 1) as f64).sqrt();
-        let value = |name: &str, of: &[(&str, f64)]| of.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+        let value =
+            |name: &str, of: &[(&str, f64)]| of.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
         let holdout = value(metric, &self.outcome.holdout);
         println!(
             "best   #{} {}  {metric} {} ± {} (CV)   {} (holdout)",
@@ -453,8 +542,16 @@ impl Report<'_> {
             _ if !version.registered.created => "(the same model as before)".to_owned(),
             None => String::new(),
             Some(report) => {
-                let rules: Vec<String> = report.rows.iter().map(|r| r.rule.replace(">=", "≥").replace("<=", "≤")).collect();
-                format!("(gate: {} {})", rules.join(", "), if report.passed { "passed" } else { "refused" })
+                let rules: Vec<String> = report
+                    .rows
+                    .iter()
+                    .map(|r| r.rule.replace(">=", "≥").replace("<=", "≤"))
+                    .collect();
+                format!(
+                    "(gate: {} {})",
+                    rules.join(", "),
+                    if report.passed { "passed" } else { "refused" }
+                )
             }
         };
         println!("model  {name} → {}   {gate}", version.stage);
@@ -471,25 +568,45 @@ impl Report<'_> {
         } else {
             format!(" --store {}", folder.display())
         };
-        println!("next   automl predict --model {}{at} --input data.csv{store}", version.model);
+        println!(
+            "next   automl predict --model {}{at} --input data.csv{store}",
+            version.model
+        );
     }
 
     fn print_holdout(&self) {
         let show = |pairs: &[(&str, f64)], names: &[&str]| {
-            let shown = names.iter().filter_map(|n| pairs.iter().find(|(p, _)| p == n));
-            shown.map(|(n, v)| format!("{n} {}", score(*v))).collect::<Vec<_>>().join("  ")
+            let shown = names
+                .iter()
+                .filter_map(|n| pairs.iter().find(|(p, _)| p == n));
+            shown
+                .map(|(n, v)| format!("{n} {}", score(*v)))
+                .collect::<Vec<_>>()
+                .join("  ")
         };
         let card = &self.outcome.pipeline.card;
         let all = &self.outcome.holdout;
         let line = match card.task {
-            Task::Binary => show(all, &["accuracy", "precision", "recall", "f1", "log_loss", "brier"]),
-            Task::Multiclass => show(all, &["accuracy", "balanced_accuracy", "f1", "log_loss", "roc_auc"]),
+            Task::Binary => show(
+                all,
+                &["accuracy", "precision", "recall", "f1", "log_loss", "brier"],
+            ),
+            Task::Multiclass => show(
+                all,
+                &["accuracy", "balanced_accuracy", "f1", "log_loss", "roc_auc"],
+            ),
             Task::Regression => show(all, &["rmse", "mae", "r2"]),
         };
         println!("holdout {line}");
         if card.task == Task::Binary {
-            let at = show(&self.outcome.holdout_at_threshold, &["accuracy", "precision", "recall", "f1"]);
-            println!("        at threshold {:.3}, chosen out of fold:  {at}", card.threshold);
+            let at = show(
+                &self.outcome.holdout_at_threshold,
+                &["accuracy", "precision", "recall", "f1"],
+            );
+            println!(
+                "        at threshold {:.3}, chosen out of fold:  {at}",
+                card.threshold
+            );
         }
         if self.outcome.confusion.is_empty() || card.classes.len() > 12 {
             return;
@@ -501,7 +618,9 @@ impl Report<'_> {
             .iter()
             .zip(&self.outcome.confusion)
             .map(|(class, counts)| {
-                std::iter::once(class.clone()).chain(counts.iter().map(u64::to_string)).collect()
+                std::iter::once(class.clone())
+                    .chain(counts.iter().map(u64::to_string))
+                    .collect()
             })
             .collect();
         // Nothing is lost when stdout is gone: the same numbers are in the store.

@@ -76,8 +76,16 @@ pub(crate) fn studies(args: StudiesArgs) -> anyhow::Result<Ending> {
         let trials = storage.load_trials(&study.name)?;
         let count = |state| trials.iter().filter(|t| t.state == state).count();
         let best = best_of(&study, &trials);
-        let dataset = study.user_attrs.get("dataset").and_then(Json::as_str).unwrap_or("-");
-        let metric = study.user_attrs.get("metric").and_then(Json::as_str).unwrap_or("-");
+        let dataset = study
+            .user_attrs
+            .get("dataset")
+            .and_then(Json::as_str)
+            .unwrap_or("-");
+        let metric = study
+            .user_attrs
+            .get("metric")
+            .and_then(Json::as_str)
+            .unwrap_or("-");
         rows.push(vec![
             study.name.clone(),
             trials.len().to_string(),
@@ -97,7 +105,9 @@ pub(crate) fn studies(args: StudiesArgs) -> anyhow::Result<Ending> {
             "system_attrs": study.system_attrs,
         }));
     }
-    let header = ["study", "trials", "complete", "failed", "metric", "best", "number", "dataset"];
+    let header = [
+        "study", "trials", "complete", "failed", "metric", "best", "number", "dataset",
+    ];
     match args.format {
         Format::Table => output::print_table(&header, &rows)?,
         Format::Csv => output::print_csv(&header, &rows)?,
@@ -121,17 +131,32 @@ pub(crate) fn trials(args: TrialsArgs) -> anyhow::Result<Ending> {
     }
     let table = args.format == Format::Table;
     let cells = |trial: &TrialRecord| {
-        let seconds = trial.finished.zip(trial.started).map(|(f, s)| f.seconds_since(s));
+        let seconds = trial
+            .finished
+            .zip(trial.started)
+            .map(|(f, s)| f.seconds_since(s));
         let value = trial.values.first().copied();
         let mut row = vec![trial.number.to_string(), state(trial.state).to_owned()];
-        row.push(value.map_or("-".to_owned(), |v| if table { output::score(v) } else { v.to_string() }));
+        row.push(value.map_or("-".to_owned(), |v| {
+            if table {
+                output::score(v)
+            } else {
+                v.to_string()
+            }
+        }));
         row.push(seconds.map_or("-".to_owned(), |s| format!("{s:.2}")));
         for name in &names {
             let value = trial.params.assignment(name).map(|a| a.value());
             row.push(match value {
                 Some(crate::study::Value::Float(v)) if table => output::score(v),
                 Some(v) => v.to_string(),
-                None => if table { "-".to_owned() } else { String::new() },
+                None => {
+                    if table {
+                        "-".to_owned()
+                    } else {
+                        String::new()
+                    }
+                }
             });
         }
         row
@@ -173,17 +198,29 @@ fn load(store: &StoreArg, name: &str) -> anyhow::Result<(StudyRecord, Vec<TrialR
     let store = Store::open_existing(&store.store)?;
     let storage = store.storage();
     let Some(study) = storage.load_study(name)? else {
-        let names: Vec<String> =
-            storage.load_studies()?.into_iter().map(|s| format!("`{}`", s.name)).collect();
-        let known = if names.is_empty() { "none yet".to_owned() } else { names.join(", ") };
-        bail!("there is no study `{name}` in `{}`; there are: {known}", store.folder().display());
+        let names: Vec<String> = storage
+            .load_studies()?
+            .into_iter()
+            .map(|s| format!("`{}`", s.name))
+            .collect();
+        let known = if names.is_empty() {
+            "none yet".to_owned()
+        } else {
+            names.join(", ")
+        };
+        bail!(
+            "there is no study `{name}` in `{}`; there are: {known}",
+            store.folder().display()
+        );
     };
     let trials = storage.load_trials(name)?;
     Ok((study, trials))
 }
 
 fn best_of<'a>(study: &StudyRecord, trials: &'a [TrialRecord]) -> Option<&'a TrialRecord> {
-    let [direction] = study.directions[..] else { return None };
+    let [direction] = study.directions[..] else {
+        return None;
+    };
     let mut best: Option<&TrialRecord> = None;
     for trial in trials {
         if let Some(value) = trial.value()
@@ -219,17 +256,27 @@ pub(super) fn counts(trials: &[TrialRecord]) -> Json {
 
 /// Parameters as a JSON object, in the order in which they were drawn.
 pub(super) fn params(trial: &TrialRecord) -> Json {
-    let pairs = trial.params.iter().map(|(name, value)| (name.to_owned(), search::json(&value)));
+    let pairs = trial
+        .params
+        .iter()
+        .map(|(name, value)| (name.to_owned(), search::json(&value)));
     Json::Object(pairs.collect::<Map<_, _>>())
 }
 
 /// JSON has no infinity: it becomes text, as in Optuna.
 fn number(value: f64) -> Json {
-    if value.is_finite() { json!(value) } else { json!(value.to_string()) }
+    if value.is_finite() {
+        json!(value)
+    } else {
+        json!(value.to_string())
+    }
 }
 
 fn document(trial: &TrialRecord) -> Json {
-    let steps = trial.intermediate.iter().map(|(s, v)| (s.to_string(), number(*v)));
+    let steps = trial
+        .intermediate
+        .iter()
+        .map(|(s, v)| (s.to_string(), number(*v)));
     json!({
         "number": trial.number,
         "state": state(trial.state),
@@ -267,7 +314,14 @@ fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<Ending> {
     ];
     let values: Vec<String> = trial.values.iter().map(f64::to_string).collect();
     let mut push = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);
-    push("value", if values.is_empty() { "-".to_owned() } else { values.join(", ") });
+    push(
+        "value",
+        if values.is_empty() {
+            "-".to_owned()
+        } else {
+            values.join(", ")
+        },
+    );
     for (name, value) in trial.params.iter() {
         push(name, value.to_string());
     }
@@ -277,7 +331,8 @@ fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<Ending> {
     if let Some(why) = trial.system_attrs.get(crate::study::engine::FAIL_REASON) {
         push("failed because", plain(why));
     }
-    let time = |t: Option<crate::clock::Timestamp>| t.map_or("-".to_owned(), |t| t.to_sql() + " UTC");
+    let time =
+        |t: Option<crate::clock::Timestamp>| t.map_or("-".to_owned(), |t| t.to_sql() + " UTC");
     push("started", time(trial.started));
     push("finished", time(trial.finished));
     match format {
@@ -288,5 +343,7 @@ fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<Ending> {
 }
 
 fn plain(value: &Json) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
 }
