@@ -214,9 +214,9 @@ impl Model for TreeModel {
                     out.chunks_exact_mut(width)
                         .for_each(|o| o.copy_from_slice(&self.base));
                     for (i, tree) in self.trees.iter().enumerate() {
-                        for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
-                            self.add(i, tree.predict_codes(&columns, row), out);
-                        }
+                        tree.for_each_leaf(&columns, rows, |place, leaf| {
+                            self.add(i, leaf, &mut out[place * width..(place + 1) * width]);
+                        });
                     }
                     out.chunks_exact_mut(width).for_each(|o| self.finish(o));
                 });

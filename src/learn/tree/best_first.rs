@@ -9,7 +9,7 @@ use std::collections::BinaryHeap;
 use rayon::prelude::*;
 
 use super::nodes::Tree;
-use super::partition::partition;
+use super::partition::{Spare, partition};
 use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
 use super::sum::Sum;
 use super::{Column, histogram};
@@ -59,7 +59,7 @@ impl Ord for Leaf {
 /// Memory that trees reuse: one per boosting run.
 #[derive(Default)]
 pub struct Arena {
-    spare: Vec<(u32, Sum)>,
+    spare: Spare,
     histograms: Vec<Vec<Sum>>,
     runs: Runs,
 }
@@ -119,23 +119,29 @@ pub(crate) fn grow(
             candidate,
         } = leaf;
         let column = &columns[usize::from(candidate.feature)];
-        let lefts = partition(
+        importance[usize::from(candidate.feature)] += candidate.gain;
+        leaves += 1;
+        // The sums know how many rows go where before they are moved.
+        let lefts = candidate.left.count() as usize;
+        let middle = start + lefts;
+        let splits = |rows: usize| grower.may_split(rows, depth + 1, leaves);
+        let moved = (splits(lefts) || splits(end - middle)).then_some(&mut sums[start..end]);
+        let Candidate {
+            split,
+            missing_left,
+            ..
+        } = candidate;
+        let rows_here = &mut rows[start..end];
+        let found = partition(
             column,
-            &candidate.split,
-            candidate.missing_left,
-            &mut rows[start..end],
-            &mut sums[start..end],
+            &split,
+            missing_left,
+            rows_here,
+            moved,
             &mut arena.spare,
         );
-        importance[usize::from(candidate.feature)] += candidate.gain;
-        let child = tree.split(
-            node,
-            candidate.feature,
-            candidate.split,
-            candidate.missing_left,
-        );
-        leaves += 1;
-        let middle = start + lefts;
+        debug_assert_eq!(found, lefts, "a candidate counts its rows");
+        let child = tree.split(node, candidate.feature, split, missing_left);
         let left = (child, start, middle, depth + 1, candidate.left);
         let right = (child + 1, middle, end, depth + 1, total - candidate.left);
         let (small, large) = if lefts * 2 <= end - start {

@@ -8,7 +8,7 @@ use rand::Rng as _;
 use crate::seed::Rng;
 
 use super::nodes::Tree;
-use super::partition::partition;
+use super::partition::{Spare, partition};
 use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
 use super::sum::Sum;
 use super::{Column, histogram};
@@ -47,7 +47,7 @@ pub(crate) trait Impurity {
 /// Memory that the trees of one thread reuse.
 #[derive(Default)]
 pub struct Arena {
-    spare: Vec<(u32, Sum)>,
+    spare: Spare,
     order: Vec<u16>,
     stack: Vec<(usize, usize, usize, u32)>,
 }
@@ -115,7 +115,7 @@ pub(crate) fn grow<I: Impurity>(
             &split.split,
             split.missing_left,
             node_rows,
-            node_sums,
+            Some(node_sums),
             &mut arena.spare,
         );
         importance[usize::from(split.feature)] += split.gain.max(0.0);
