@@ -1,4 +1,3 @@
-
 use rand::RngExt;
 
 use super::decision_tree::{DecisionTreeParams, Quality};
