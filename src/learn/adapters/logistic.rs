@@ -328,10 +328,7 @@ impl Model for LogisticModel {
     }
 
     fn features(&self) -> usize {
-        self.saved
-            .scores
-            .first()
-            .map_or(0, |s| s.coefficients.len())
+        self.saved.scores.first().map_or(0, |s| s.coefficients.len())
     }
 
     fn predict_row(&self, row: &[f64], out: &mut [f64]) {
