@@ -3,7 +3,7 @@ use rand::RngExt;
 
 use super::best_first::{self, grow};
 use super::nodes::{Split, in_set};
-use super::partition::partition;
+use super::partition::{Spare, partition};
 use super::split::{Candidate, Criterion, best, runs_of_histogram};
 use super::sum::{FixedPoint, Sum};
 use super::{Column, histogram};
@@ -206,7 +206,7 @@ proptest! {
         let before = sums.clone();
         let mut whole = histogram(&rows, &sums);
         let split = Split::AtMost { code: at, threshold: 0.0 };
-        let lefts = partition(&column, &split, missing_left, &mut rows, &mut sums, &mut Vec::new());
+        let lefts = partition(&column, &split, missing_left, &mut rows, Some(&mut sums), &mut Spare::default());
         let goes_left = |row: &u32| match case.codes[*row as usize] {
             Features::MISSING => missing_left,
             code => code <= at,
