@@ -183,7 +183,13 @@ impl Learner for RandomForest {
                             &mut gains,
                         )
                     } else {
-                        let mut variance = Variance::new(criterion, offset);
+                        let mut variance = Variance::new(
+                            criterion,
+                            offset,
+                            columns.len(),
+                            &data.features.packs,
+                            limits.features,
+                        );
                         grow(
                             &columns,
                             rows,

@@ -352,6 +352,7 @@ impl<'a> Boosting<'a> {
             };
             let mut grown = grow(
                 &self.columns,
+                &data.features.packs,
                 &chosen,
                 &mut self.rows,
                 &mut self.sums,

@@ -13,6 +13,7 @@ use super::partition::{Spare, partition};
 use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
 use super::sum::Sum;
 use super::{Column, histogram};
+use crate::learn::features::Pack;
 
 /// Limits of one tree.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +80,7 @@ pub(crate) struct Grown {
 )]
 pub(crate) fn grow(
     columns: &[Column<'_>],
+    packs: &[Pack],
     chosen: &[usize],
     rows: &mut [u32],
     sums: &mut [Sum],
@@ -87,9 +89,11 @@ pub(crate) fn grow(
     arena: &mut Arena,
     importance: &mut [f64],
 ) -> Grown {
+    let units = units(packs, chosen);
     let grower = Grower {
         columns,
-        chosen,
+        packs,
+        units: &units,
         criterion,
         limits,
     };
@@ -180,9 +184,45 @@ pub(crate) fn grow(
 /// Node, first row, end of rows, depth, sum.
 type Part = (usize, usize, usize, u32, Sum);
 
+/// Chosen features that are added up together: those of one pack, or a single one.
+struct Unit {
+    /// The pack and, for each of the features, its place in the pack.
+    pack: Option<(usize, Vec<usize>)>,
+    features: Vec<usize>,
+}
+
+fn units(packs: &[Pack], chosen: &[usize]) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut single = vec![true; chosen.len()];
+    for (p, pack) in packs.iter().enumerate() {
+        let (mut places, mut features) = (Vec::new(), Vec::new());
+        for (place, &(feature, _)) in pack.members.iter().enumerate() {
+            if let Ok(at) = chosen.binary_search(&usize::from(feature)) {
+                places.push((place, at));
+                features.push(usize::from(feature));
+            }
+        }
+        if places.len() > 1 {
+            places.iter().for_each(|(_, at)| single[*at] = false);
+            let places = places.into_iter().map(|(place, _)| place).collect();
+            units.push(Unit {
+                pack: Some((p, places)),
+                features,
+            });
+        }
+    }
+    let singles = chosen.iter().zip(single).filter(|(_, single)| *single);
+    units.extend(singles.map(|(&f, _)| Unit {
+        pack: None,
+        features: vec![f],
+    }));
+    units
+}
+
 struct Grower<'a> {
     columns: &'a [Column<'a>],
-    chosen: &'a [usize],
+    packs: &'a [Pack],
+    units: &'a [Unit],
     criterion: &'a Criterion,
     limits: &'a Limits,
 }
@@ -195,23 +235,44 @@ impl Grower<'_> {
     }
 
     fn histogram(&self, rows: &[u32], sums: &[Sum], total: Sum, slots: &mut Vec<Sum>) {
-        let size = self.chosen.iter().map(|&f| self.columns[f].slots()).sum();
-        slots.resize(size, Sum::ZERO);
-        let mut parts = Vec::with_capacity(self.chosen.len());
+        let width = |unit: &Unit| unit.features.iter().map(|&f| self.columns[f].slots()).sum();
+        let features: usize = self.units.iter().map(|u| u.features.len()).sum();
+        slots.resize(self.units.iter().map(width).sum(), Sum::ZERO);
+        let mut parts = Vec::with_capacity(self.units.len());
         let mut rest = slots.as_mut_slice();
-        for &f in self.chosen {
-            let (part, after) = rest.split_at_mut(self.columns[f].slots());
-            parts.push((&self.columns[f], part));
+        for unit in self.units {
+            let (part, after) = rest.split_at_mut(width(unit));
+            parts.push((unit, part));
             rest = after;
         }
-        if rows.len() * self.chosen.len() >= PARALLEL_WORK {
-            parts
-                .into_par_iter()
-                .for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
+        let fill = |(unit, part): (&Unit, &mut [Sum])| self.fill(unit, rows, sums, total, part);
+        if rows.len() * features >= PARALLEL_WORK {
+            parts.into_par_iter().for_each(fill);
         } else {
-            parts
-                .into_iter()
-                .for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
+            parts.into_iter().for_each(fill);
+        }
+    }
+
+    fn fill(&self, unit: &Unit, rows: &[u32], sums: &[Sum], total: Sum, mut slots: &mut [Sum]) {
+        match &unit.pack {
+            Some((pack, places)) if rows.len() >= histogram::PACK_ROWS => {
+                let mut wanted = places.iter().peekable();
+                histogram::fill_pack(&self.packs[*pack], rows, sums, |place, by_code| {
+                    if wanted.next_if_eq(&&place).is_some() {
+                        let (here, after) = std::mem::take(&mut slots).split_at_mut(by_code.len());
+                        here.copy_from_slice(by_code);
+                        slots = after;
+                    }
+                });
+            }
+            _ => {
+                for &f in &unit.features {
+                    let column = &self.columns[f];
+                    let (here, after) = slots.split_at_mut(column.slots());
+                    histogram::fill(column, rows, sums, total, here);
+                    slots = after;
+                }
+            }
         }
     }
 
@@ -226,7 +287,7 @@ impl Grower<'_> {
     ) {
         let mut found: Option<Candidate> = None;
         let mut at = 0;
-        for &f in self.chosen {
+        for &f in self.units.iter().flat_map(|u| &u.features) {
             let column = &self.columns[f];
             let here = &slots[at..at + column.slots()];
             at += column.slots();
@@ -242,8 +303,9 @@ impl Grower<'_> {
                 total,
             );
             if let Some(one) = one
-                && found.is_none_or(|b| one.gain > b.gain)
+                && found.is_none_or(|b| (one.gain, b.feature) > (b.gain, one.feature))
             {
+                // Of equal gains the first feature wins, in whatever order they are added up.
                 found = Some(one);
             }
         }

@@ -257,6 +257,7 @@ fn grown(max_leaves: usize, max_depth: u32) -> (Vec<f64>, usize) {
     };
     let mut grown = grow(
         &columns,
+        &[],
         &[0, 1],
         &mut order,
         &mut sums,
@@ -478,6 +479,41 @@ fn unknown_levels_count_as_missing() {
             (f64::NAN, missing),
         ] {
             assert_eq!(tree.predict(&[level]), [expected], "level {level}");
+        }
+    }
+}
+
+proptest! {
+    /// A pack is a faster way to the same integers.
+    #[test]
+    fn packed_histograms_equal_those_of_each_member(
+        bins in prop::collection::vec(2_usize..9, 2..9),
+        draws in prop::collection::vec(any::<u32>(), 1..300),
+    ) {
+        use crate::data::table::{Field, Kind, Schema, Table};
+        use crate::learn::features::Features;
+        use crate::learn::preprocess::{Encoder, Preprocess};
+
+        let rows = draws.len();
+        let digit = |row: usize, column: usize| f64::from(draws[row].rotate_left(4 * column as u32) % bins[column] as u32);
+        let field = |i| Field { name: format!("f{i}"), kind: Kind::Numeric, levels: Vec::new() };
+        let schema = Schema { fields: (0..bins.len()).map(field).collect(), ..Schema::default() };
+        let columns = (0..bins.len()).map(|c| (0..rows).map(|r| digit(r, c)).collect()).collect();
+        let encoder = Encoder::new(&Preprocess::default(), &schema).unwrap();
+        let all: Vec<u32> = (0..rows as u32).collect();
+        let features = Features::build(&Table { schema, columns, rows }, &encoder, &all, 255);
+        let unit = FixedPoint::new(rows, 1.0, 1.0);
+        let sums: Vec<Sum> = draws.iter().map(|d| unit.row(f64::from(*d) / 5e9, 1.0)).collect();
+        for pack in &features.packs {
+            prop_assert!(pack.size <= 256 && pack.members.len() > 1);
+            histogram::fill_pack(pack, &all, &sums, |place, by_code| {
+                let (feature, bins) = pack.members[place];
+                let mut expected = vec![Sum::ZERO; bins];
+                for (code, sum) in features.columns[usize::from(feature)].codes.iter().zip(&sums) {
+                    expected[usize::from(*code)] += *sum;
+                }
+                assert_eq!(by_code, expected);
+            });
         }
     }
 }
