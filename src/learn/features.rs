@@ -59,7 +59,9 @@ fn code(kind: &FeatureKind, value: f64) -> u8 {
     }
     match kind {
         FeatureKind::Numeric { edges } => edges.partition_point(|e| *e < value) as u8,
-        FeatureKind::Categorical { .. } => value as u8,
+        // The cast takes what is too large to the code of a missing value.
+        FeatureKind::Categorical { .. } if value >= 0.0 => value as u8,
+        FeatureKind::Categorical { .. } => Features::MISSING,
     }
 }
 

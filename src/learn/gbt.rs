@@ -117,6 +117,11 @@ pub struct Gbt(GbtParams);
 
 impl Learner for Gbt {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
+        let rows = data.weighted_rows();
+        let data = &TrainingSet {
+            rows: &rows,
+            ..*data
+        };
         data.check(NAME)?;
         let (fit_rows, held_rows) = self.set_aside(data.rows, seed);
         let fit_data = TrainingSet {
@@ -126,11 +131,14 @@ impl Learner for Gbt {
         let mut boosting = Boosting::new(&self.0, &fit_data);
         let mut held = Scores::new(&fit_data, &held_rows, &boosting.base);
         let codes = Codes::of(data.features, data.fills);
+        // With too few rows to set one aside there is nothing to watch.
+        let watching = !held_rows.is_empty();
         let (mut best_loss, mut best_round) = (f64::INFINITY, 0);
+        let mut best_importance = boosting.importance.clone();
         let mut rng = seed.child("boosting", 0).rng();
         for round in 0..self.0.n_estimators {
             let grown = boosting.round(&fit_data, &codes, &mut rng);
-            if self.0.early_stopping == 0 {
+            if !watching {
                 continue;
             }
             for (class, tree) in boosting.trees[grown..].iter().enumerate() {
@@ -139,14 +147,16 @@ impl Learner for Gbt {
             let loss = held.loss(&fit_data, &held_rows);
             if loss < best_loss {
                 (best_loss, best_round) = (loss, round);
+                best_importance.clone_from(&boosting.importance);
             } else if round - best_round >= self.0.early_stopping {
                 break;
             }
         }
-        if self.0.early_stopping > 0 {
+        if watching {
             boosting
                 .trees
                 .truncate((best_round + 1) * boosting.base.len());
+            boosting.importance = best_importance;
         }
         let Boosting {
             base,

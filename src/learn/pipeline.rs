@@ -139,9 +139,7 @@ impl Pipeline {
         let opened: Opened = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
         let entry = table::find(&opened.kind).map_err(|e| bad(e.to_string()))?;
         let model = (entry.load)(opened.model.get())?;
-        let Opened {
-            card, transform, ..
-        } = opened;
+        let Opened { card, transform, .. } = opened;
         transform.check().map_err(bad)?;
         if model.features() != transform.width() {
             return Err(bad(format!(

@@ -1,6 +1,8 @@
 //! One integration binary: what a user can see, on real files where they are at hand, with real processes that die.
 
+mod cross_check;
 mod data_sets;
+mod learner_quality;
 mod optuna_interop;
 mod real_data;
 mod store_crash;

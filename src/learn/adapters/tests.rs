@@ -1,3 +1,4 @@
+
 use rand::RngExt;
 
 use super::decision_tree::{DecisionTreeParams, Quality};

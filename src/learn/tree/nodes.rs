@@ -163,7 +163,11 @@ impl Tree {
             let left = if x.is_nan() {
                 node.flags & MISSING_LEFT != 0
             } else if node.flags & SET != 0 {
-                in_set(&self.sets[node.number as usize], x as u8)
+                if (0.0..f64::from(Features::MISSING)).contains(&x) {
+                    in_set(&self.sets[node.number as usize], x as u8)
+                } else {
+                    node.flags & MISSING_LEFT != 0
+                }
             } else {
                 x <= node.number
             };
