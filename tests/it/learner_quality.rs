@@ -85,7 +85,7 @@ pub fn score(data: &Dataset, rows: &[u32], predicted: &[f64], name: &str) -> f64
         .unwrap()
 }
 
-/// The mean over the folds of each score.
+/// The mean over the folds of each score; of forests also over three seeds, as luck of the draw is most of what is left.
 pub fn cross_validate(
     data: &Dataset,
     encoded: &Encoded,
@@ -95,26 +95,29 @@ pub fn cross_validate(
     names: &[&str],
 ) -> Vec<f64> {
     let entry = table::find(learner).unwrap();
+    let seeds = if learner == "random_forest" { 3 } else { 1 };
     let learner = (entry.build)(params.as_object().unwrap().clone()).unwrap();
-    let predicted = encoded
-        .cross_predict(&*learner, data, folds, Seed::root(42))
-        .unwrap();
-    let mean = |name: &&str| {
-        let scores = folds.iter().zip(&predicted);
-        let sum: f64 = scores
-            .map(|(fold, p)| score(data, &fold.test, p, name))
-            .sum();
-        sum / folds.len() as f64
-    };
-    names.iter().map(mean).collect()
+    let mut means = vec![0.0; names.len()];
+    for seed in 0..seeds {
+        let predicted = encoded
+            .cross_predict(&*learner, data, folds, Seed::root(seed))
+            .unwrap();
+        for (fold, predicted) in folds.iter().zip(&predicted) {
+            for (mean, name) in means.iter_mut().zip(names) {
+                *mean += score(data, &fold.test, predicted, name);
+            }
+        }
+    }
+    let parts = (folds.len() as u64 * seeds) as f64;
+    means.into_iter().map(|sum| sum / parts).collect()
 }
 
-/// How far a score may be from the reference. Folds and settings are the same, so what is left is luck of the draw (the
-/// reference's spread over seeds is beside its mean: up to 0.0009 in AUC, 0.004 in accuracy, 0.4 % in log loss and RMSE)
-/// and the place of bin edges.
+/// How far a score may be from the reference. Folds and settings are the same, so what is left is luck of the draw, about
+/// four standard deviations of a mean over three seeds (one seed: 0.0008 in AUC, 0.003 in accuracy, 0.5 % of log loss and
+/// RMSE), and where the edges of bins lie, which moves boosting by up to 0.001 in AUC.
 fn tolerance(name: &str, reference: f64) -> f64 {
     match name {
-        "roc_auc" => 0.004,
+        "roc_auc" => 0.0025,
         "accuracy" => 0.01,
         "f1" => 0.02,
         // Log loss and RMSE have a scale.

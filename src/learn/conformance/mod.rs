@@ -276,10 +276,12 @@ fn a_weight_of_two_is_a_row_twice(entry: &LearnerEntry) {
     copied.fills.clone_from(&once.fills);
     let by_weight = once.fit(&*learner, &once.rows(), Some(&weights), 1);
     let by_copy = copied.fit(&*learner, &copied.rows(), None, 1);
-    let (by_weight, by_copy) = (
-        by_weight.expect("weighted rows can be fitted"),
-        by_copy.expect("repeated rows can be fitted"),
-    );
+    // A learner may refuse weights that differ, but must not pass over them.
+    let by_weight = match by_weight {
+        Err(LearnError::Data { .. }) => return,
+        other => other.expect("weighted rows can be fitted"),
+    };
+    let by_copy = by_copy.expect("repeated rows can be fitted");
     let (a, b) = (once.predict(&*by_weight), once.predict(&*by_copy));
     let apart = a.iter().zip(&b).map(|(a, b)| (a - b).abs()).sum::<f64>() / a.len() as f64;
     assert!(
