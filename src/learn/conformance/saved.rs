@@ -51,7 +51,7 @@ fn refused(entry: &LearnerEntry, text: &str, what: &str) {
 }
 
 /// Walks to a random place and changes what is there.
-fn damage(json: &mut Json, rng: &mut Rng) {
+pub(super) fn damage(json: &mut Json, rng: &mut Rng) {
     match json {
         Json::Object(map) if !map.is_empty() => {
             let keys: Vec<String> = map.keys().cloned().collect();

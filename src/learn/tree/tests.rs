@@ -483,6 +483,52 @@ fn unknown_levels_count_as_missing() {
     }
 }
 
+#[test]
+fn missing_values_alone_on_the_right_leave_all_numbers_left() {
+    let case = Case {
+        codes: vec![0, 1, 0, 1, Features::MISSING, Features::MISSING],
+        gradients: vec![1.0, 1.0, 1.0, 1.0, -1.0, -1.0],
+        hessians: vec![1.0; 6],
+        bins: 5,
+        min_leaf: 1,
+        l1: 0.0,
+        l2: 0.0,
+    };
+    let edges = edges(5);
+    let found = case.chosen(Some(&edges)).unwrap();
+    assert!(!found.missing_left);
+    // Numbers above those of the node included: they are no more missing than the others.
+    let threshold = f64::MAX;
+    assert_eq!(found.split, Split::AtMost { code: 4, threshold });
+}
+
+/// How often the bootstrap draws a row must not make equal targets look different.
+#[test]
+fn forests_stop_where_all_targets_are_equal() {
+    let (features, mut target) = distinct(Task::Regression, 200);
+    for (value, x) in target.values.iter_mut().zip(&features.columns[0].values) {
+        *value = if *x < 100.0 { 0.1 } else { 0.7 };
+    }
+    let rows: Vec<u32> = (0..200).collect();
+    let data = TrainingSet {
+        features: &features,
+        target: &target,
+        rows: &rows,
+        weights: None,
+        fills: &[f64::NAN; 2],
+    };
+    let forest = ForestParams::default().build().unwrap();
+    let saved = forest.fit(&data, Seed::root(1)).unwrap().save().unwrap();
+    let json: serde_json::Value = serde_json::from_str(&saved).unwrap();
+    for tree in json["trees"].as_array().unwrap() {
+        assert_eq!(
+            tree["link"].as_array().unwrap().len(),
+            3,
+            "one split is enough"
+        );
+    }
+}
+
 proptest! {
     /// A pack is a faster way to the same integers.
     #[test]
