@@ -1,5 +1,6 @@
 //! One integration binary: what a user can see, on real files where they are at hand, with real processes that die.
 
+mod architecture;
 mod data_sets;
 mod optuna_interop;
 mod problems;
