@@ -59,7 +59,12 @@ where
         use std::os::unix::fs::PermissionsExt;
         temporary.permissions(fs::Permissions::from_mode(0o666));
     }
-    let file = temporary.tempfile_in(folder).map_err(err)?;
+    // The user named `path`; the temporary file's own name would only confuse.
+    let file = temporary.tempfile_in(folder).map_err(|e| {
+        let text = e.to_string();
+        let what = text.split(" at path ").next().unwrap_or(&text);
+        err(io::Error::new(e.kind(), what.to_owned()))
+    })?;
     let mut out = BufWriter::new(file);
     write(&mut out).map_err(err)?;
     let file = out.into_inner().map_err(|e| err(e.into_error()))?;

@@ -16,7 +16,7 @@ use super::table::{Target, Task};
 pub enum SplitError {
     /// A share that leaves a part empty.
     #[error(
-        "the holdout fraction must be above 0 and below 1, not {fraction}; write for example `holdout: 0.2`"
+        "the holdout fraction must be above 0 and below 1, not {fraction}; write for example `holdout: {{fraction: 0.2}}`"
     )]
     Fraction {
         /// The fraction given.
@@ -35,7 +35,9 @@ pub enum SplitError {
         test: usize,
     },
     /// One fold is no cross-validation.
-    #[error("cross-validation needs at least 2 folds, not {folds}; write for example `folds: 5`")]
+    #[error(
+        "cross-validation needs at least 2 folds, not {folds}; write for example `cv: {{folds: 5}}`"
+    )]
     Folds {
         /// The number given.
         folds: usize,

@@ -23,7 +23,10 @@ const NAME: &str = "random_forest";
 
 /// How many features are drawn at each node.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "`max_features` must be a share above 0 and at most 1, or `sqrt`, `log2` or `all`"
+)]
 pub enum MaxFeatures {
     /// This share of all features, in (0, 1], at least one feature.
     Share(f64),

@@ -45,7 +45,7 @@ pub enum LearnError {
         what: String,
     },
     /// Not the saved form of this model.
-    #[error("this is not a saved {kind}: {what}")]
+    #[error("the saved {kind} cannot be read: {what}")]
     Saved {
         /// The kind of model that was expected.
         kind: &'static str,

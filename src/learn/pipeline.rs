@@ -129,14 +129,19 @@ impl Pipeline {
         struct Version {
             format: u32,
         }
-        let version: Version = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
+        let version: Version = serde_json::from_slice(bytes).map_err(|e| {
+            bad(format!(
+                "it is damaged, or no model file that automl wrote ({e})"
+            ))
+        })?;
         if version.format > FORMAT {
             return Err(bad(format!(
                 "format {} is newer than this release reads ({FORMAT}); update automl",
                 version.format
             )));
         }
-        let opened: Opened = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
+        let opened: Opened = serde_json::from_slice(bytes)
+            .map_err(|e| bad(format!("it is damaged or was changed ({e})")))?;
         let entry = table::find(&opened.kind).map_err(|e| bad(e.to_string()))?;
         let model = (entry.load)(opened.model.get())?;
         let Opened {

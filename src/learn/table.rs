@@ -120,7 +120,7 @@ min_samples_leaf: {int: [1, 32], log: true}
 
 /// There is no learner of this name.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("there is no learner `{name}`{}; there are {known}", suggestion.as_ref().map_or(String::new(), |s| format!(", did you mean `{s}`?")))]
+#[error("there is no learner `{name}`; {} {known}", suggestion.as_ref().map_or("learners:".to_owned(), |s| format!("did you mean `{s}`? Learners:")))]
 pub struct UnknownLearner {
     /// The name asked for.
     pub name: String,

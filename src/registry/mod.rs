@@ -32,6 +32,7 @@ use crate::tracking::{Store, TrackingError};
 pub use gate::{Comparison, Gate, GateReport, GateRow, Rule, evaluate};
 pub use log::{Action, LogEntry, LogState};
 pub use moves::Moved;
+pub use register::check_name;
 pub use version::{
     DatasetRef, FileRecord, NewVersion, Primary, Registered, Source, Stage, VersionRecord,
 };

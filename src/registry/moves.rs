@@ -198,7 +198,7 @@ fn check_move(record: &VersionRecord, to: Stage) -> Result<(), RegistryError> {
         (_, Archived) => return Ok(()),
         (Candidate, Production) => {
             format!(
-                "promote it to staging first: `automl registry promote {model}:{version} --to staging`"
+                "promote it to staging first: `automl registry promote {model}:{version} staging`"
             )
         }
         (Archived, _) => format!(

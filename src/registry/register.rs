@@ -157,18 +157,28 @@ impl Registry {
     }
 }
 
-fn check(new: &NewVersion) -> Result<(), RegistryError> {
-    let name = new.model.as_str();
+/// Checks that `name` can name a model, which [`Registry::register`] asks of it.
+///
+/// # Errors
+/// [`RegistryError::ModelName`].
+pub fn check_name(name: &str) -> Result<(), RegistryError> {
     let fits = name.len() <= 100
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    if !fits {
-        return Err(RegistryError::ModelName {
+    if fits {
+        Ok(())
+    } else {
+        Err(RegistryError::ModelName {
             name: name.to_owned(),
-        });
+        })
     }
+}
+
+fn check(new: &NewVersion) -> Result<(), RegistryError> {
+    let name = new.model.as_str();
+    check_name(name)?;
     let refuse = |what: String| {
         Err(RegistryError::Files {
             model: name.to_owned(),

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 
 /// A parameter's value as the user sees it, and a choice of a categorical parameter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "this must be a single value: a number, text, true, false or null"
+)]
 pub enum Value {
     /// Nothing, JSON's `null`.
     Null,

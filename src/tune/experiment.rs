@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
 use crate::data::table::{Kind, Task};
 use crate::learn::preprocess::{Categories, Missing, PRESETS, Preprocess};
-use crate::study::sampler::{self, Sampler};
+use crate::study::sampler::{self, Sampler, SamplerError};
 use crate::study::space::Value;
 
 use super::search::ParamSpec;
-use super::yaml::{Ordered, YamlError, closest, parse};
+use super::yaml::{Ordered, ValueOr, YamlError, closest, parse, plain, value_or};
 
 /// An experiment as written.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,13 +82,23 @@ pub struct DataSpec {
 }
 
 /// A preset by name, or a preset with changes.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum PreprocessSpec {
     /// A preset as it is.
     Name(String),
     /// A preset with changes.
     Rules(PreprocessRules),
+}
+
+impl<'de> Deserialize<'de> for PreprocessSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const WHAT: &str = "a preset such as `native`, or a preset with changes such as `{preset: telco, missing: median}`";
+        match value_or(deserializer, WHAT)? {
+            ValueOr::Value(name) => Ok(PreprocessSpec::Name(name.to_string())),
+            ValueOr::Keys(rules) => Ok(PreprocessSpec::Rules(rules)),
+        }
+    }
 }
 
 impl Default for PreprocessSpec {
@@ -202,13 +212,24 @@ impl Default for SearchPart {
 }
 
 /// A sampler by name, or with settings.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum SamplerSpec {
     /// With its defaults.
     Name(String),
     /// One name with its settings.
     Settings(BTreeMap<String, Json>),
+}
+
+impl<'de> Deserialize<'de> for SamplerSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const WHAT: &str =
+            "a sampler such as `tpe`, or one with settings such as `{tpe: {n_startup_trials: 20}}`";
+        match value_or(deserializer, WHAT)? {
+            ValueOr::Value(name) => Ok(SamplerSpec::Name(name.to_string())),
+            ValueOr::Keys(settings) => Ok(SamplerSpec::Settings(settings)),
+        }
+    }
 }
 
 /// Where the best model goes.
@@ -335,7 +356,12 @@ impl Experiment {
                 return Err("search.sampler: write one name, as in `sampler: {tpe: {n_startup_trials: 20}}`".to_owned());
             }
         };
-        sampler::by_name(self.sampler_name(), &settings).map_err(|e| format!("search.sampler: {e}"))
+        sampler::by_name(self.sampler_name(), &settings).map_err(|error| match error {
+            SamplerError::Param { sampler, what } => {
+                format!("search.sampler: {sampler}: {}", plain(&what))
+            }
+            other => format!("search.sampler: {other}"),
+        })
     }
 }
 
@@ -350,10 +376,11 @@ pub fn preset(name: &str) -> Result<Preprocess, String> {
         .map(|p| (p.build)())
         .ok_or_else(|| {
             let names: Vec<&str> = PRESETS.iter().map(|p| p.name).collect();
-            let hint = closest(name, names.iter().copied())
-                .map_or(String::new(), |k| format!(", did you mean `{k}`?"));
+            let hint = closest(name, names.iter().copied()).map_or("presets:".to_owned(), |k| {
+                format!("did you mean `{k}`? Presets:")
+            });
             format!(
-                "preprocess: there is no preset `{name}`{hint}; there are {}",
+                "preprocess: there is no preset `{name}`; {hint} {}",
                 names.join(", ")
             )
         })

@@ -137,6 +137,14 @@ impl Job {
         data_dir: Option<&Path>,
     ) -> Result<Self, JobError> {
         let search = Search::new(&experiment.search.learners, &experiment.search.params, file)?;
+        for (i, point) in experiment.search.enqueue.iter().enumerate() {
+            search
+                .check_point(point)
+                .map_err(|what| JobError::Setting {
+                    file: file.to_owned(),
+                    what: format!("search.enqueue: point {}: {what}", i + 1),
+                })?;
+        }
         let dataset = read(&experiment, data, data_dir)?;
         Job::new(experiment, file, dataset, search)
     }

@@ -8,4 +8,4 @@ pub mod experiment;
 pub mod job;
 pub mod search;
 
-mod yaml;
+pub(crate) mod yaml;

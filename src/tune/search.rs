@@ -7,16 +7,17 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 
+use crate::learn::learner::LearnError;
 use crate::learn::preprocess::PRESETS;
 use crate::learn::table::{self, LearnerEntry};
-use crate::study::declared::{Param, Space};
-
+use crate::study::declared::{DeclaredError, Param, Space};
 use crate::study::space::{Domain, Params, SpaceError, Value};
 
-use super::yaml::{Ordered, YamlError, at, closest, parse};
+use super::yaml::{Ordered, ValueOr, YamlError, at, closest, parse, plain, value_or};
 
 /// The parameter that names the learner.
 pub const LEARNER: &str = "learner";
@@ -24,7 +25,7 @@ pub const LEARNER: &str = "learner";
 pub const PREPROCESS: &str = "preprocess";
 
 /// One parameter as written.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
 pub enum ParamSpec {
     /// A domain to search.
@@ -33,15 +34,34 @@ pub enum ParamSpec {
     Fixed(Value),
 }
 
+impl<'de> Deserialize<'de> for ParamSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const WHAT: &str =
+            "one value, or a domain such as `{float: [0.01, 0.3], log: true}` or `{int: [2, 10]}`";
+        Ok(match value_or(deserializer, WHAT)? {
+            ValueOr::Value(value) => ParamSpec::Fixed(value),
+            ValueOr::Keys(search) => ParamSpec::Search(search),
+        })
+    }
+}
+
 /// A domain as written.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchSpec {
     /// Bounds of real numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "bounds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub float: Option<[f64; 2]>,
     /// Bounds of whole numbers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "bounds",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub int: Option<[i64; 2]>,
     /// Choices.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,9 +77,25 @@ pub struct SearchSpec {
     pub when: BTreeMap<String, OneOrMany>,
 }
 
+/// Two numbers. A list of another length is said to be one, where an array would stop at its third item.
+fn bounds<'de, T: Copy + Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<[T; 2]>, D::Error> {
+    match Vec::<T>::deserialize(deserializer)?[..] {
+        [low, high] => Ok(Some([low, high])),
+        ref other => Err(D::Error::custom(format!(
+            "there must be two bounds, as in `[1, 10]`, not {}",
+            other.len()
+        ))),
+    }
+}
+
 /// One value or a list of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "this must be a value or a list of values, as in `when: {gbt.max_depth: [2, 3]}`"
+)]
 pub enum OneOrMany {
     /// Several.
     Many(Vec<Value>),
@@ -168,13 +204,61 @@ impl Search {
             }
         }
         let Builder { space, fixed, .. } = search;
-        let space = Space::new(space).map_err(|e| at_file(file, &format!("search.params: {e}")))?;
+        let space = Space::new(space).map_err(|error| {
+            let mut what = error.to_string();
+            let name = match &error {
+                DeclaredError::Duplicate { name }
+                | DeclaredError::LaterCondition { name, .. }
+                | DeclaredError::ConditionValue { name, .. }
+                | DeclaredError::EmptyCondition { name, .. } => name,
+                DeclaredError::UnknownCondition { name, on, known } => {
+                    if known.is_empty() {
+                        what = what.replace("; known: ", "; none is declared before it");
+                    } else if let Some(hint) = closest(on, known.split(", ")) {
+                        what.push_str(&format!("; did you mean `{hint}`?"));
+                    }
+                    name
+                }
+            };
+            match params.0.iter().find(|(n, _)| n == name) {
+                Some((_, spec)) => at(spec, file, &what),
+                None => at_file(file, &format!("search.params: {what}")),
+            }
+        })?;
         let learners = entries.iter().map(|e| e.name.to_owned()).collect();
         Ok(Search {
             space,
             learners,
             fixed,
         })
+    }
+
+    /// Checks a point to try first: each name is a parameter, and each value one that it can have.
+    ///
+    /// # Errors
+    /// The first name or value that is not possible, and what would be.
+    pub fn check_point(&self, point: &BTreeMap<String, Value>) -> Result<(), String> {
+        for (name, value) in point {
+            let Some(param) = self.space.param(name) else {
+                let known: Vec<&str> = self
+                    .space
+                    .params()
+                    .iter()
+                    .map(|p| p.name.as_str())
+                    .collect();
+                let hint = closest(name, known.iter().copied())
+                    .map_or(String::new(), |k| format!("did you mean `{k}`? "));
+                return Err(format!(
+                    "`{name}` is not searched; {hint}Searched: {}",
+                    known.join(", ")
+                ));
+            };
+            param
+                .domain
+                .internal(value)
+                .map_err(|e| format!("`{name}`: {e}"))?;
+        }
+        Ok(())
     }
 
     /// The learner of a trial.
@@ -253,6 +337,7 @@ impl Builder<'_> {
         let search = match &spec.value {
             ParamSpec::Search(search) => search,
             ParamSpec::Fixed(value) => {
+                self.check(entry, name, spec, std::slice::from_ref(value))?;
                 let own = name[entry.name.len() + 1..].to_owned();
                 self.fixed
                     .entry(entry.name.to_owned())
@@ -264,6 +349,12 @@ impl Builder<'_> {
         let domain = search
             .domain()
             .map_err(|e| at(spec, self.file, &format!("`{name}`: {e}")))?;
+        let ends = match &domain {
+            Domain::Float { low, high, .. } => vec![Value::Float(*low), Value::Float(*high)],
+            Domain::Int { low, high, .. } => vec![Value::Int(*low), Value::Int(*high)],
+            Domain::Categorical { choices } => choices.clone(),
+        };
+        self.check(entry, name, spec, &ends)?;
         let mut param = Param::new(name, domain);
         if several && !search.when.contains_key(LEARNER) {
             param = param.when(LEARNER, [entry.name]);
@@ -276,6 +367,34 @@ impl Builder<'_> {
             param = param.when(on.as_str(), values);
         }
         self.space.push(param);
+        Ok(())
+    }
+
+    /// Builds the learner with each of the values alone, so that a hyperparameter it does not have or does not take is
+    /// found before any trial runs.
+    fn check(
+        &self,
+        entry: &LearnerEntry,
+        name: &str,
+        spec: &serde_saphyr::Spanned<ParamSpec>,
+        values: &[Value],
+    ) -> Result<(), YamlError> {
+        let own = &name[entry.name.len() + 1..];
+        for value in values {
+            let given = Map::from_iter([(own.to_owned(), json(value))]);
+            let Err(error) = (entry.build)(given) else {
+                continue;
+            };
+            let mut what = match error {
+                LearnError::Params { what, .. } => plain(&what),
+                other => other.to_string(),
+            };
+            let float = matches!(&spec.value, ParamSpec::Search(s) if s.float.is_some());
+            if float && what.contains("a whole number") {
+                what.push_str("; write `int: [low, high]`");
+            }
+            return Err(at(spec, self.file, &format!("`{name}`: {what}")));
+        }
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "adapters")]
 mod cross_check;
+mod architecture;
 mod data_sets;
 mod learner_quality;
 mod optuna_interop;

@@ -87,7 +87,8 @@ pub(crate) fn run(args: PredictArgs) -> anyhow::Result<Ending> {
     {
         if *count > 0 {
             eprintln!(
-                "note: {count} rows have a level of `{}` that the model never saw; it counts as missing",
+                "note: {count} {} a level of `{}` that the model never saw; it counts as missing",
+                if *count == 1 { "row has" } else { "rows have" },
                 field.name
             );
         }

@@ -16,14 +16,15 @@ use crate::fsio;
 use crate::learn::metric;
 use crate::registry::{
     DatasetRef, Gate, GateReport, NewVersion, Primary, Registered, Registry, RegistryError, Rule,
-    Source, Stage, evaluate, host,
+    Source, Stage, check_name, evaluate, host,
 };
 use crate::study::record::TrialRecord;
 use crate::study::storage::Storage as _;
-use crate::study::{Budget, Ended, Study};
+use crate::study::{Budget, Ended, Study, StudyError};
 use crate::tracking::Store;
 use crate::tune::experiment::Experiment;
 use crate::tune::job::{Job, Outcome};
+use crate::tune::yaml::plain;
 
 use super::trials;
 
@@ -199,7 +200,10 @@ fn gate(experiment: &Experiment, file: &str) -> anyhow::Result<Gate> {
         .iter()
         .map(|rule| serde_json::from_value::<Rule>(rule.clone()));
     let rules: Result<Vec<Rule>, _> = rules.collect();
-    let rules = rules.with_context(|| format!("{file}: registry.gate"))?;
+    let rules =
+        rules.map_err(|e| anyhow::anyhow!("{file}: registry.gate: {}", plain(&e.to_string())))?;
+    let model = part.model.as_ref().unwrap_or(&experiment.name);
+    check_name(model).with_context(|| format!("{file}: registry.model"))?;
     let stage: Stage = part
         .stage
         .parse()
@@ -234,7 +238,7 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
     let fingerprint = job.fingerprint();
     match storage.load_study(name)? {
         None if args.resume => bail!(
-            "there is no study `{name}` to resume in `{}`",
+            "there is no study `{name}` to resume in `{}`; leave out `--resume` to begin it",
             store.folder().display()
         ),
         None => {}
@@ -243,7 +247,8 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
                 && let Some((key, was, is)) = difference(before, &fingerprint)
             {
                 bail!(
-                    "study `{name}` was begun with `{key}` {was}, and now it is {is}; go back to {was}, or begin another study with `--name`"
+                    "study `{name}` was begun with `{key}` {was}, and now it is {is}; go back to {was}\nhint: `automl study {} --name {name}-2` begins another study",
+                    args.experiment.display()
                 );
             }
         }
@@ -256,7 +261,14 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
         .concurrency(experiment.search.concurrency)
         .storage(storage)
         .space(job.space())
-        .open()?;
+        .open()
+        .map_err(|error| match error {
+            StudyError::Differs { .. } | StudyError::SpaceDiffers { .. } => anyhow::anyhow!(
+                "{error}\nhint: `automl study {} --name {name}-2` begins another study",
+                args.experiment.display()
+            ),
+            other => other.into(),
+        })?;
     study.set_attr(FINGERPRINT, fingerprint)?;
     for (key, value) in [
         ("dataset", json!(job.dataset.name)),
@@ -271,7 +283,7 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
     Ok(study)
 }
 
-/// The first key in which two objects differ, with both values.
+/// The first key in which two objects differ, as in `cv.folds`, with both values.
 fn difference(before: &Json, now: &Json) -> Option<(String, Json, Json)> {
     let (Json::Object(before), Json::Object(now)) = (before, now) else {
         return None;
@@ -279,15 +291,19 @@ fn difference(before: &Json, now: &Json) -> Option<(String, Json, Json)> {
     let keys = before
         .keys()
         .chain(now.keys().filter(|k| !before.contains_key(*k)));
-    keys.map(|k| {
-        (
-            k,
-            before.get(k).unwrap_or(&Json::Null),
-            now.get(k).unwrap_or(&Json::Null),
-        )
-    })
-    .find(|(_, was, is)| was != is)
-    .map(|(k, was, is)| (k.clone(), was.clone(), is.clone()))
+    let (key, was, is) = keys
+        .map(|k| {
+            (
+                k,
+                before.get(k).unwrap_or(&Json::Null),
+                now.get(k).unwrap_or(&Json::Null),
+            )
+        })
+        .find(|(_, was, is)| was != is)?;
+    match difference(was, is) {
+        Some((inner, was, is)) => Some((format!("{key}.{inner}"), was, is)),
+        None => Some((key.clone(), was.clone(), is.clone())),
+    }
 }
 
 fn header(job: &Job) -> Vec<String> {
