@@ -2,6 +2,7 @@
 
 mod cross_check;
 mod data_sets;
+mod docs;
 mod learner_quality;
 mod optuna_interop;
 mod problems;
