@@ -250,7 +250,7 @@ fn a_weight_of_two_is_a_row_twice(entry: &LearnerEntry) {
     if fitted(1) != fitted(2) {
         return;
     }
-    let twice = |row: u32| row % 3 == 0;
+    let twice = |row: u32| row.is_multiple_of(3);
     let weights: Vec<f64> = once
         .rows()
         .iter()
