@@ -56,7 +56,7 @@ pub enum JobError {
         /// The part of the file that asks for it.
         key: &'static str,
         /// Why not.
-        source: SplitError,
+        source: Box<SplitError>,
     },
     /// The columns cannot become features as asked.
     #[error("{file}: preprocess: {source}")]
@@ -182,7 +182,7 @@ impl Job {
         let part = |key, source| JobError::Split {
             file: file.to_owned(),
             key,
-            source,
+            source: Box::new(source),
         };
         let (kept, cv) = (&experiment.holdout, &experiment.cv);
         let classes = task != Task::Regression;

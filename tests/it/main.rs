@@ -4,6 +4,7 @@
 mod cross_check;
 mod architecture;
 mod data_sets;
+mod docs;
 mod learner_quality;
 mod optuna_interop;
 mod problems;
