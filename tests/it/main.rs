@@ -1,8 +1,8 @@
 //! One integration binary: what a user can see, on real files where they are at hand, with real processes that die.
 
+mod architecture;
 #[cfg(feature = "adapters")]
 mod cross_check;
-mod architecture;
 mod data_sets;
 mod docs;
 mod learner_quality;
