@@ -1,6 +1,6 @@
 //! Depth-first growth for forests: at every node a fresh draw of features, down to pure or smallest nodes.
 //!
-//! What a node minimises is an [`Impurity`]: [`Variance`] for numbers and two classes, [`super::gini::Gini`] for more.
+//! What a node minimises is an `Impurity`: `Variance` for numbers and two classes, `Gini` for more.
 //! As in scikit-learn, features that are constant in the node count as drawn, but the draw goes on until one is not.
 
 use rand::Rng as _;
