@@ -13,6 +13,9 @@ use super::adapters::{
 use super::learner::{LearnError, Learner, Model};
 use super::{forest, gbt};
 
+/// Makes a learner from its hyperparameters.
+pub type Build = fn(Map<String, Json>) -> Result<Box<dyn Learner>, LearnError>;
+
 /// One learner.
 pub struct LearnerEntry {
     /// The name to write in an experiment file.
@@ -26,7 +29,7 @@ pub struct LearnerEntry {
     /// The search space that is used when an experiment names none, in the grammar of `search.params` without prefix.
     pub space: &'static str,
     /// Makes the learner from its hyperparameters.
-    pub build: fn(Map<String, Json>) -> Result<Box<dyn Learner>, LearnError>,
+    pub build: Build,
     /// Reads a model that it fitted.
     pub load: fn(&str) -> Result<Box<dyn Model>, LearnError>,
 }
