@@ -90,16 +90,16 @@ fn filters() -> Vec<(&'static str, &'static str)> {
         (r"sha256 [0-9a-f]{8}…", "sha256 [start]…"),
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?", "[time]"),
         (r"\d:\d\d left", "[time] left"),
-        (r"[\w.-]+@[\w.-]+  small", "[who]  small"),
+        (r"[\w.-]+@[\w.-]+ small", "[who] small"),
         (r"automl \d+\.\d+\.\d+ on \S+", "automl [version] on [host]"),
         (
             r"(?m)^peak_memory_bytes +\d+$",
             "peak_memory_bytes  [bytes]",
         ),
-        (
-            r"COMPLETE  0\.\d\d?\d?\d?     \d+\.\d\d",
-            "COMPLETE  [value]  [seconds]",
-        ),
+        (r"\b\d+\.\d{3,4}(e-\d+)?\b", "[score]"),
+        (r"#\d+ gbt", "#[number] gbt"),
+        (r"trial \d+ of study", "trial [number] of study"),
+        (r"study small trial \d+", "study small trial [number]"),
     ]
 }
 
@@ -282,7 +282,7 @@ fn predict_to_stdout_to_a_file_and_from_stdin() {
 
 #[test]
 fn a_gate_that_refuses_leaves_a_candidate() {
-    let desk = small("registry: {gate: [roc_auc >= 0.9999, accuracy >= 0.1]}\n");
+    let desk = small("registry: {gate: [roc_auc >= 1.5, accuracy >= 0.1]}\n");
     let (out, _) = desk.ends(0, &["study", "e.yaml", "--quiet"]);
     snapshot!("gate_refused", out);
     let version = desk.json(&["registry", "show", "small:1", "--format", "json"]);
@@ -351,6 +351,16 @@ fn from_candidate_to_production_and_back() {
         "--why",
         "second",
     ]);
+    // A rollback does not return to files that were changed.
+    let file = "automl-store/artifacts/models/small/1/model.json";
+    let kept = desk.read(file);
+    desk.write(file, "{}");
+    let (_, err) = desk.ends(2, &["registry", "rollback", "small"]);
+    assert!(
+        err.contains("version 1 of model `small` stays in archived"),
+        "{err}"
+    );
+    desk.write(file, kept);
     step(&["registry", "rollback", "small", "--why", "complaints"]);
     snapshot!("moves", all);
     let stages = desk.json(&["registry", "list", "small", "--format", "json"]);
@@ -366,21 +376,19 @@ fn from_candidate_to_production_and_back() {
         desk.done(&["predict", "--model", "small@production", "--input", "x.csv"]),
         desk.done(&["predict", "--model", "small:1", "--input", "x.csv"])
     );
+    // How wide columns are depends on who runs the test.
     let log = desk.done(&["registry", "log"]);
+    let log: Vec<String> = log
+        .lines()
+        .map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    let log = log.join("\n");
     snapshot!("log", log);
     for format in ["table", "csv", "json"] {
         desk.done(&["registry", "list", "--format", format]);
         desk.done(&["registry", "show", "small:2", "--format", format]);
         desk.done(&["registry", "log", "--format", format]);
     }
-    // A rollback does not return to files that were changed.
-    desk.done(&["registry", "promote", "small:2", "staging"]);
-    desk.done(&["registry", "promote", "small:2", "production"]);
-    desk.write("automl-store/artifacts/models/small/1/model.json", "{}");
-    let (_, err) = desk.ends(2, &["registry", "rollback", "small"]);
-    assert!(err.contains("sha256"), "{err}");
-    let version = desk.json(&["registry", "show", "small@production", "--format", "json"]);
-    assert_eq!(version["version"], 2);
 }
 
 #[test]

@@ -230,7 +230,7 @@ fn on_numbers() {
 #[test]
 fn an_unknown_category_counts_as_missing() {
     let target = |i: u32| if i * 13 % 4 < 2 { "no" } else { "yes" }.to_owned();
-    let (desk, _) = generated(target, "gbt");
+    let (desk, _) = generated(target, "gbt, random_forest");
     desk.done(&["study", "e.yaml", "--quiet"]);
     let predict = |rows: &str| {
         desk.write("x.csv", format!("w,v,u\n{rows}"));
