@@ -62,11 +62,8 @@ struct StoreArg {
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For people.
     Table,
-    /// Comma-separated values.
     Csv,
-    /// One JSON document.
     Json,
 }
 

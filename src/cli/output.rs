@@ -41,7 +41,8 @@ pub(super) fn print_json(value: &serde_json::Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Prints a table to stdout: columns as wide as their widest cell, numbers to the right.
+/// Prints a table to stdout: columns as wide as their widest cell, numbers to the right. A header of empty names is
+/// left out.
 pub(super) fn print_table(header: &[&str], rows: &[Vec<String>]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     write_table(&mut out, header, rows)
@@ -81,7 +82,9 @@ pub(super) fn write_table(
         }
         writeln!(out, "{}", text.trim_end())
     };
-    line(&mut header.iter().copied())?;
+    if header.iter().any(|h| !h.is_empty()) {
+        line(&mut header.iter().copied())?;
+    }
     for row in rows {
         line(&mut row.iter().map(String::as_str))?;
     }

@@ -1,13 +1,18 @@
 //! One integration binary: what a user can see, on real files where they are at hand, with real processes that die.
 
 mod architecture;
+mod bad_input;
+mod cli;
 #[cfg(feature = "adapters")]
 mod cross_check;
 mod data_sets;
 mod docs;
 mod learner_quality;
 mod optuna_interop;
+mod predict_agrees;
 mod problems;
+mod program;
 mod real_data;
 mod samplers;
+mod sequence;
 mod store_crash;

@@ -90,8 +90,20 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     let job = Job::prepare(experiment, &file, args.data.as_deref(), data_dir.as_deref())?;
     check_gate(&gate, job.dataset.target.task, &file)?;
 
-    let store = Store::open(&args.store.store)?;
     let name = job.experiment.name.clone();
+    let store = if args.resume {
+        // What is not there is not made by asking for it.
+        let store = Store::open_existing(&args.store.store)?;
+        if store.storage().load_study(&name)?.is_none() {
+            bail!(
+                "there is no study `{name}` to resume in `{}`; leave out `--resume` to begin it",
+                store.folder().display()
+            );
+        }
+        store
+    } else {
+        Store::open(&args.store.store)?
+    };
     let _lock = store.lock_study(&name)?;
     let mut study = open(&job, &store, &args)?;
     if !args.quiet {
@@ -237,10 +249,6 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
     let name = &experiment.name;
     let fingerprint = job.fingerprint();
     match storage.load_study(name)? {
-        None if args.resume => bail!(
-            "there is no study `{name}` to resume in `{}`; leave out `--resume` to begin it",
-            store.folder().display()
-        ),
         None => {}
         Some(known) => {
             if let Some(before) = known.user_attrs.get(FINGERPRINT)

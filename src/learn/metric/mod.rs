@@ -17,7 +17,7 @@ use crate::data::table::Task;
 #[non_exhaustive]
 pub enum MetricError {
     /// No metric has this name.
-    #[error("there is no metric `{name}`{}; metrics: {known}", hint(.suggestion))]
+    #[error("there is no metric `{name}`; {} {known}", hint(.suggestion))]
     Unknown {
         /// What was asked for.
         name: String,
@@ -61,7 +61,9 @@ pub enum MetricError {
 }
 
 fn hint(suggestion: &Option<&'static str>) -> String {
-    suggestion.map_or(String::new(), |s| format!("; did you mean `{s}`?"))
+    suggestion.map_or("metrics:".to_owned(), |s| {
+        format!("did you mean `{s}`? Metrics:")
+    })
 }
 
 fn task_name(task: Task) -> &'static str {
@@ -461,7 +463,11 @@ fn look_up(name: &str, task: Option<Task>) -> Result<&'static MetricEntry, Metri
     let typed = name.to_lowercase().replace(['-', ' '], "_");
     let mut nearest: Option<(f64, &'static str)> = None;
     for metric in METRICS.iter().filter(|m| task.is_none_or(|t| m.fits(t))) {
-        let likeness = strsim::jaro_winkler(&typed, metric.name);
+        // `auc` means `roc_auc`, whatever else looks like it.
+        let likeness = match metric.name.split('_').any(|word| word == typed) {
+            true => 1.0,
+            false => strsim::jaro_winkler(&typed, metric.name),
+        };
         if likeness > nearest.map_or(0.8, |(best, _)| best) {
             nearest = Some((likeness, metric.name));
         }

@@ -282,7 +282,7 @@ fn names_are_looked_up_with_a_hint() {
     let said = find("zzz").unwrap_err().to_string();
     assert!(said.starts_with("there is no metric `zzz`; metrics: roc_auc, "));
     let said = find_for("rsme", Task::Regression).unwrap_err().to_string();
-    assert!(said.contains("`rmse`?; metrics: r2, rmse"), "{said}");
+    assert!(said.contains("`rmse`? Metrics: r2, rmse"), "{said}");
     assert!(matches!(
         find_for("f1_macro", Task::Binary),
         Err(MetricError::Task { .. })
