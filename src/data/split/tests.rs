@@ -85,7 +85,7 @@ fn errors_say_what_to_type() {
     assert!(k_fold(&rare, &all, 5, 1, false, seed).is_ok());
     assert_eq!(
         message(k_fold(&rare, &all, 1, 1, true, seed)),
-        "cross-validation needs at least 2 folds, not 1; write for example `folds: 5`"
+        "cross-validation needs at least 2 folds, not 1; write for example `cv: {folds: 5}`"
     );
     assert_eq!(
         message(k_fold(&rare, &all, 13, 1, false, seed)),
