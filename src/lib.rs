@@ -42,3 +42,8 @@ pub mod stats;
 pub mod study;
 pub mod tracking;
 pub mod tune;
+
+/// The examples of README.md, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

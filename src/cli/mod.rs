@@ -1,4 +1,4 @@
-//! The command line: one file per verb under [`commands`].
+//! The command line: one file per verb under `commands`.
 //!
 //! **Contract.** Results go to stdout, everything else to stderr. Exit code 0: done. 1: the answer is no (a gate
 //! refused). 2: it could not be done, and the message says what to type next. 130: interrupted.

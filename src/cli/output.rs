@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(thousands(7043), "7,043");
         assert_eq!(thousands(1_234_567), "1,234,567");
         assert_eq!(score(0.84913), "0.8491");
-        assert_eq!(score(45804.1822), "45804.2");
+        assert_eq!(score(45_804.182_2), "45804.2");
         assert_eq!(score(1e-7), "1.0000e-7");
         assert_eq!(clock(7.2), "0:07");
         assert_eq!(clock(3_725.0), "1:02:05");

@@ -79,7 +79,7 @@ impl Observer for Bar {
             self.printed = finished;
             eprintln!("{finished}/{}  {text}", self.total);
         }
-        self.bar.set_message(text);
         self.bar.set_position(finished);
+        self.bar.set_message(text);
     }
 }

@@ -59,8 +59,59 @@ fn code(kind: &FeatureKind, value: f64) -> u8 {
     }
     match kind {
         FeatureKind::Numeric { edges } => edges.partition_point(|e| *e < value) as u8,
-        FeatureKind::Categorical { .. } => value as u8,
+        // The cast takes what is too large to the code of a missing value.
+        FeatureKind::Categorical { .. } if value >= 0.0 => value as u8,
+        FeatureKind::Categorical { .. } => Features::MISSING,
     }
+}
+
+/// Several features of few codes as one: the histogram of the joint code holds those of all its members, so the rows are
+/// read once for all of them.
+#[derive(Clone, Debug)]
+pub struct Pack {
+    /// Positions of the features and their numbers of codes; the first varies slowest.
+    pub members: Vec<(u16, usize)>,
+    /// Number of joint codes, at most 256.
+    pub size: usize,
+    /// One joint code per row of the dataset.
+    pub codes: Vec<u8>,
+}
+
+/// Features of up to this many codes are packed.
+const PACKED_BINS: usize = 8;
+
+/// Packs features without missing values in order, each into the first pack that has room.
+fn packs(columns: &[Feature], rows: usize) -> Vec<Pack> {
+    let mut packs: Vec<Pack> = Vec::new();
+    for (i, column) in columns.iter().enumerate().take(usize::from(u16::MAX)) {
+        let bins = column.bins();
+        if column.has_missing || !(2..=PACKED_BINS).contains(&bins) {
+            continue;
+        }
+        let member = (i as u16, bins);
+        match packs.iter_mut().find(|p| p.size * bins <= 256) {
+            Some(pack) => {
+                pack.members.push(member);
+                pack.size *= bins;
+            }
+            None => packs.push(Pack {
+                members: vec![member],
+                size: bins,
+                codes: Vec::new(),
+            }),
+        }
+    }
+    packs.retain(|p| p.members.len() > 1);
+    for pack in &mut packs {
+        let mut codes = vec![0_usize; rows];
+        for &(feature, bins) in &pack.members {
+            for (joint, &code) in codes.iter_mut().zip(&columns[usize::from(feature)].codes) {
+                *joint = *joint * bins + usize::from(code);
+            }
+        }
+        pack.codes = codes.into_iter().map(|c| c as u8).collect();
+    }
+    packs
 }
 
 /// All encoded features of a dataset.
@@ -68,6 +119,8 @@ fn code(kind: &FeatureKind, value: f64) -> u8 {
 pub struct Features {
     /// One per encoded column.
     pub columns: Vec<Feature>,
+    /// Features of few codes, several as one.
+    pub packs: Vec<Pack>,
     /// Number of rows.
     pub rows: usize,
     /// A hash of all edges and levels. A model that read codes of one binning must not read those of another.
@@ -120,6 +173,7 @@ impl Features {
             hash(u64::MAX);
         }
         Features {
+            packs: packs(&columns, table.rows),
             columns,
             rows: table.rows,
             binning,

@@ -127,6 +127,11 @@ pub struct RandomForest(ForestParams);
 
 impl Learner for RandomForest {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
+        let rows = data.weighted_rows();
+        let data = &TrainingSet {
+            rows: &rows,
+            ..*data
+        };
         data.check(NAME)?;
         let params = &self.0;
         let columns = Column::of(data);
@@ -181,7 +186,13 @@ impl Learner for RandomForest {
                             &mut gains,
                         )
                     } else {
-                        let mut variance = Variance::new(criterion, offset);
+                        let mut variance = Variance::new(
+                            criterion,
+                            offset,
+                            columns.len(),
+                            &data.features.packs,
+                            limits.features,
+                        );
                         grow(
                             &columns,
                             rows,
@@ -242,20 +253,17 @@ impl Draw<'_> {
         rows.clear();
         sums.clear();
         for (&row, &times) in self.data.rows.iter().zip(times.iter()) {
-            let weight = self.data.weight(row) * f64::from(times.min(64));
-            if weight > 0.0 {
+            if times > 0 {
+                let weight = self.data.weight(row);
                 let value = self.data.target.values[row as usize] - self.offset;
-                rows.push(row);
-                sums.push(match self.data.target.task {
+                let once = match self.data.target.task {
                     Task::Multiclass => self.criterion.unit.row(0.0, weight),
                     _ => self.criterion.unit.row(weight * value, weight),
-                });
+                };
+                rows.push(row);
+                // Rounded once and then repeated: rows with one target stay alike, however often each is drawn.
+                sums.push(once.times(times.min(64)));
             }
-        }
-        // All weights 0 in this draw: one row, so that the tree has something to say.
-        if let (true, Some(&row)) = (rows.is_empty(), self.data.rows.first()) {
-            rows.push(row);
-            sums.push(self.criterion.unit.row(0.0, 0.0));
         }
     }
 }

@@ -117,6 +117,11 @@ pub struct Gbt(GbtParams);
 
 impl Learner for Gbt {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
+        let rows = data.weighted_rows();
+        let data = &TrainingSet {
+            rows: &rows,
+            ..*data
+        };
         data.check(NAME)?;
         let (fit_rows, held_rows) = self.set_aside(data.rows, seed);
         let fit_data = TrainingSet {
@@ -124,13 +129,16 @@ impl Learner for Gbt {
             ..*data
         };
         let mut boosting = Boosting::new(&self.0, &fit_data);
-        let mut held = Scores::new(&fit_data, &held_rows, &boosting.base);
+        let mut held = Scores::new(&held_rows, &boosting.base);
         let codes = Codes::of(data.features, data.fills);
+        // With too few rows to set one aside there is nothing to watch.
+        let watching = !held_rows.is_empty();
         let (mut best_loss, mut best_round) = (f64::INFINITY, 0);
+        let mut best_importance = boosting.importance.clone();
         let mut rng = seed.child("boosting", 0).rng();
         for round in 0..self.0.n_estimators {
             let grown = boosting.round(&fit_data, &codes, &mut rng);
-            if self.0.early_stopping == 0 {
+            if !watching {
                 continue;
             }
             for (class, tree) in boosting.trees[grown..].iter().enumerate() {
@@ -139,14 +147,16 @@ impl Learner for Gbt {
             let loss = held.loss(&fit_data, &held_rows);
             if loss < best_loss {
                 (best_loss, best_round) = (loss, round);
+                best_importance.clone_from(&boosting.importance);
             } else if round - best_round >= self.0.early_stopping {
                 break;
             }
         }
-        if self.0.early_stopping > 0 {
+        if watching {
             boosting
                 .trees
                 .truncate((best_round + 1) * boosting.base.len());
+            boosting.importance = best_importance;
         }
         let Boosting {
             base,
@@ -168,28 +178,29 @@ impl Gbt {
             return (rows.to_vec(), Vec::new());
         }
         let mut rng = seed.child("validation", 0).rng();
-        let mut kept = Vec::with_capacity(rows.len() - aside);
-        let mut held = Vec::with_capacity(aside);
-        sample(&mut rng, rows.len(), aside, |i, taken| {
-            if taken {
-                held.push(rows[i])
-            } else {
-                kept.push(rows[i])
-            }
-        });
-        (kept, held)
+        let (mut held, mut kept) = (Vec::new(), Vec::new());
+        sample(&mut rng, rows.len(), aside, &mut held, &mut kept);
+        let at = |places: Vec<u32>| places.into_iter().map(|i| rows[i as usize]).collect();
+        (at(kept), at(held))
     }
 }
 
-/// Visits `0..n` and takes exactly `take` of them at random (Knuth, algorithm S).
-fn sample(rng: &mut Rng, n: usize, take: usize, mut visit: impl FnMut(usize, bool)) {
-    let mut needed = take as u64;
+/// Takes exactly `take` of `0..n` at random (Knuth, algorithm S): those taken and the others, both ascending.
+fn sample(rng: &mut Rng, n: usize, take: usize, taken: &mut Vec<u32>, others: &mut Vec<u32>) {
+    taken.resize(n, 0);
+    others.resize(n, 0);
+    let (mut in_taken, mut in_others) = (0, 0);
     for i in 0..n {
-        let left = (n - i) as u64;
-        let taken = (u64::from(rng.next_u32()) * left) >> 32 < needed;
-        needed -= u64::from(taken);
-        visit(i, taken);
+        let needed = (take - in_taken) as u64;
+        let take_it = (u64::from(rng.next_u32()) * (n - i) as u64) >> 32 < needed;
+        // Both places are written and one of them advances: no branch to mispredict.
+        taken[in_taken.min(n - 1)] = i as u32;
+        others[in_others.min(n - 1)] = i as u32;
+        in_taken += usize::from(take_it);
+        in_others += usize::from(!take_it);
     }
+    taken.truncate(in_taken);
+    others.truncate(in_others);
 }
 
 /// Raw scores of some rows, class-major: `class × rows + row`.
@@ -199,8 +210,7 @@ struct Scores {
 }
 
 impl Scores {
-    fn new(data: &TrainingSet<'_>, rows: &[u32], base: &[f64]) -> Self {
-        let _ = data;
+    fn new(rows: &[u32], base: &[f64]) -> Self {
         let raw = base
             .iter()
             .flat_map(|b| std::iter::repeat_n(*b, rows.len()))
@@ -213,9 +223,7 @@ impl Scores {
 
     fn add(&mut self, class: usize, tree: &Tree, codes: &[Codes<'_>], rows: &[u32]) {
         let raw = &mut self.raw[class * self.rows..(class + 1) * self.rows];
-        for (raw, &row) in raw.iter_mut().zip(rows) {
-            *raw += tree.predict_codes(codes, row)[0];
-        }
+        tree.for_each_leaf(codes, rows, |place, leaf| raw[place] += leaf[0]);
     }
 
     /// Mean loss: log loss for classes, squared error for numbers.
@@ -246,7 +254,7 @@ impl Scores {
     }
 }
 
-/// The state of one fit.
+/// The state of one fit. Vectors by position hold one number per training row; those of several outputs are class-major.
 struct Boosting<'a> {
     params: &'a GbtParams,
     columns: Vec<Column<'a>>,
@@ -255,11 +263,18 @@ struct Boosting<'a> {
     trees: Vec<Tree>,
     importance: Vec<f64>,
     arena: Arena,
-    /// Gradient and hessian of the current round, class-major.
-    derivatives: Vec<(f64, f64)>,
-    /// Where in the training rows each row of the dataset stands.
+    /// Target by position.
+    target: Vec<f64>,
+    /// Weight by position.
+    weights: Vec<f64>,
+    largest_weight: f64,
+    gradients: Vec<f64>,
+    hessians: Vec<f64>,
+    /// The position of each row of the dataset.
     position: Vec<u32>,
-    taken: Vec<bool>,
+    /// Positions that the round sees, and those that it does not.
+    inside: Vec<u32>,
+    outside: Vec<u32>,
     rows: Vec<u32>,
     sums: Vec<Sum>,
 }
@@ -271,19 +286,30 @@ impl<'a> Boosting<'a> {
         for (i, &row) in data.rows.iter().enumerate() {
             position[row as usize] = i as u32;
         }
+        let n = data.rows.len();
+        let weights: Vec<f64> = data.rows.iter().map(|&r| data.weight(r)).collect();
         Boosting {
             params,
             columns: Column::of(data),
-            scores: Scores::new(data, data.rows, &base),
-            derivatives: vec![(0.0, 0.0); base.len() * data.rows.len()],
+            scores: Scores::new(data.rows, &base),
+            target: data
+                .rows
+                .iter()
+                .map(|&r| data.target.values[r as usize])
+                .collect(),
+            largest_weight: weights.iter().copied().fold(0.0, f64::max),
+            weights,
+            gradients: vec![0.0; base.len() * n],
+            hessians: vec![0.0; base.len() * n],
             base,
             trees: Vec::new(),
             importance: vec![0.0; data.features.len()],
             arena: Arena::default(),
             position,
-            taken: Vec::new(),
-            rows: Vec::new(),
-            sums: Vec::new(),
+            inside: (0..n as u32).collect(),
+            outside: Vec::new(),
+            rows: Vec::with_capacity(n),
+            sums: Vec::with_capacity(n),
         }
     }
 
@@ -291,24 +317,26 @@ impl<'a> Boosting<'a> {
     fn round(&mut self, data: &TrainingSet<'_>, codes: &[Codes<'_>], rng: &mut Rng) -> usize {
         let first = self.trees.len();
         let n = data.rows.len();
-        self.differentiate(data);
-        self.draw_rows(n, rng);
+        let unit = self.differentiate(data.target.task);
+        let take = ((n as f64 * self.params.subsample) as usize).max(1);
+        if take < n {
+            sample(rng, n, take, &mut self.inside, &mut self.outside);
+        }
+        let outside_rows: Vec<u32> = self
+            .outside
+            .iter()
+            .map(|&i| data.rows[i as usize])
+            .collect();
         for class in 0..self.base.len() {
             let chosen = self.draw_features(rng);
-            let derivatives = &self.derivatives[class * n..(class + 1) * n];
-            let unit = {
-                let largest =
-                    |f: fn(&(f64, f64)) -> f64| derivatives.iter().map(f).fold(0.0, f64::max);
-                FixedPoint::new(n, largest(|d| d.0.abs()), largest(|d| d.1))
-            };
+            let gradients = &self.gradients[class * n..(class + 1) * n];
+            let hessians = &self.hessians[class * n..(class + 1) * n];
             self.rows.clear();
+            self.rows
+                .extend(self.inside.iter().map(|&i| data.rows[i as usize]));
             self.sums.clear();
-            for (i, &row) in data.rows.iter().enumerate() {
-                if self.taken.is_empty() || self.taken[i] {
-                    self.rows.push(row);
-                    self.sums.push(unit.row(derivatives[i].0, derivatives[i].1));
-                }
-            }
+            let sum = |&i: &u32| unit.row(gradients[i as usize], hessians[i as usize]);
+            self.sums.extend(self.inside.iter().map(sum));
             let criterion = Criterion {
                 unit,
                 l1: self.params.reg_alpha,
@@ -324,6 +352,7 @@ impl<'a> Boosting<'a> {
             };
             let mut grown = grow(
                 &self.columns,
+                &data.features.packs,
                 &chosen,
                 &mut self.rows,
                 &mut self.sums,
@@ -341,52 +370,62 @@ impl<'a> Boosting<'a> {
                 }
             }
             // Rows that the round did not see take the way down the tree.
-            for (i, _) in self.taken.iter().enumerate().filter(|(_, taken)| !**taken) {
-                raw[i] += grown.tree.predict_codes(codes, data.rows[i])[0];
-            }
+            grown
+                .tree
+                .for_each_leaf(codes, &outside_rows, |place, leaf| {
+                    raw[self.outside[place] as usize] += leaf[0];
+                });
             self.trees.push(grown.tree);
         }
         first
     }
 
-    fn differentiate(&mut self, data: &TrainingSet<'_>) {
-        let n = data.rows.len();
+    /// Gradients and hessians of the loss at the current scores, and units that hold them.
+    fn differentiate(&mut self, task: Task) -> FixedPoint {
+        let n = self.target.len();
         let classes = self.base.len();
-        let mut probabilities = vec![0.0; classes];
-        for (i, &row) in data.rows.iter().enumerate() {
-            let y = data.target.values[row as usize];
-            let weight = data.weight(row);
-            match data.target.task {
-                Task::Regression => {
-                    self.derivatives[i] = (weight * (self.scores.raw[i] - y), weight);
+        let raw = &self.scores.raw;
+        let rows = self.target.iter().zip(&self.weights);
+        let (mut largest_gradient, mut largest_hessian) =
+            (self.largest_weight, self.largest_weight);
+        match task {
+            Task::Regression => {
+                largest_gradient = 0.0;
+                let places = self.gradients.iter_mut().zip(&mut self.hessians);
+                for (((g, h), raw), (y, weight)) in places.zip(raw).zip(rows) {
+                    *g = weight * (raw - y);
+                    *h = *weight;
+                    largest_gradient = f64::max(largest_gradient, g.abs());
                 }
-                Task::Binary => {
-                    let p = sigmoid(self.scores.raw[i]);
-                    self.derivatives[i] = (weight * (p - y), weight * p * (1.0 - p));
+            }
+            Task::Binary => {
+                largest_hessian *= 0.25;
+                let places = self.gradients.iter_mut().zip(&mut self.hessians);
+                for (((g, h), raw), (y, weight)) in places.zip(raw).zip(rows) {
+                    let p = sigmoid(*raw);
+                    *g = weight * (p - y);
+                    *h = weight * (p * (1.0 - p));
                 }
-                Task::Multiclass => {
+            }
+            Task::Multiclass => {
+                // The factor makes the diagonal of the hessian a bound (Friedman 2001, as in LightGBM).
+                let factor = classes as f64 / (classes as f64 - 1.0);
+                largest_hessian *= 0.25 * factor;
+                let mut probabilities = vec![0.0; classes];
+                for (i, (y, weight)) in rows.enumerate() {
                     for (k, p) in probabilities.iter_mut().enumerate() {
-                        *p = self.scores.raw[k * n + i];
+                        *p = raw[k * n + i];
                     }
                     softmax(&mut probabilities);
-                    // The factor makes the diagonal of the hessian a bound (Friedman 2001, as in LightGBM).
-                    let factor = classes as f64 / (classes as f64 - 1.0);
                     for (k, p) in probabilities.iter().enumerate() {
-                        let g = p - f64::from(u8::from(y as usize == k));
-                        self.derivatives[k * n + i] = (weight * g, weight * factor * p * (1.0 - p));
+                        let hit = f64::from(u8::from(*y as usize == k));
+                        self.gradients[k * n + i] = weight * (p - hit);
+                        self.hessians[k * n + i] = weight * (factor * p * (1.0 - p));
                     }
                 }
             }
         }
-    }
-
-    fn draw_rows(&mut self, n: usize, rng: &mut Rng) {
-        self.taken.clear();
-        let take = (n as f64 * self.params.subsample) as usize;
-        if take < n {
-            let taken = &mut self.taken;
-            sample(rng, n, take.max(1), |_, t| taken.push(t));
-        }
+        FixedPoint::new(n, largest_gradient, largest_hessian)
     }
 
     fn draw_features(&self, rng: &mut Rng) -> Vec<usize> {
@@ -395,13 +434,9 @@ impl<'a> Boosting<'a> {
         if take == n {
             return (0..n).collect();
         }
-        let mut chosen = Vec::with_capacity(take);
-        sample(rng, n, take, |i, taken| {
-            if taken {
-                chosen.push(i);
-            }
-        });
-        chosen
+        let (mut taken, mut others) = (Vec::new(), Vec::new());
+        sample(rng, n, take, &mut taken, &mut others);
+        taken.into_iter().map(|i| i as usize).collect()
     }
 }
 

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "adapters")]
 pub mod adapters;
+pub mod conformance;
 pub mod evaluate;
 pub mod features;
 pub mod forest;

@@ -1,5 +1,7 @@
 //! The model of all tree ensembles: trees whose outputs are averaged or summed, and a link.
 
+use std::borrow::Cow;
+
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +153,15 @@ impl TreeModel {
         if saved.width == 0 || saved.base.len() != saved.width {
             return Err(bad("its width and base differ".to_owned()));
         }
+        let fits = match saved.link {
+            Link::Mean => true,
+            Link::Identity | Link::Logistic => saved.width == 1,
+            Link::Softmax => saved.width > 1,
+        };
+        if !fits {
+            let what = format!("{:?} does not go with {} outputs", saved.link, saved.width);
+            return Err(bad(what));
+        }
         let tree_width = if saved.link == Link::Mean {
             saved.width
         } else {
@@ -214,9 +225,9 @@ impl Model for TreeModel {
                     out.chunks_exact_mut(width)
                         .for_each(|o| o.copy_from_slice(&self.base));
                     for (i, tree) in self.trees.iter().enumerate() {
-                        for (out, &row) in out.chunks_exact_mut(width).zip(rows) {
-                            self.add(i, tree.predict_codes(&columns, row), out);
-                        }
+                        tree.for_each_leaf(&columns, rows, |place, leaf| {
+                            self.add(i, leaf, &mut out[place * width..(place + 1) * width]);
+                        });
                     }
                     out.chunks_exact_mut(width).for_each(|o| self.finish(o));
                 });
@@ -271,11 +282,20 @@ pub(super) fn check(
 }
 
 impl TrainingSet<'_> {
+    /// The rows with a weight above 0: the others must not count towards a bin, a leaf or a draw.
+    pub(super) fn weighted_rows(&self) -> Cow<'_, [u32]> {
+        let counts = |row: &u32| self.weight(*row) > 0.0;
+        if self.rows.iter().all(counts) {
+            return Cow::Borrowed(self.rows);
+        }
+        Cow::Owned(self.rows.iter().copied().filter(counts).collect())
+    }
+
     /// Checks what every tree learner needs: rows, features, and no more of them than codes can count.
     pub(super) fn check(&self, learner: &'static str) -> Result<(), LearnError> {
         let fail = |what: String| Err(LearnError::Data { learner, what });
         if self.rows.is_empty() {
-            return fail("there are no rows to learn from".to_owned());
+            return fail("there are no training rows with a weight above 0".to_owned());
         }
         if self.rows.len() > MAX_ROWS {
             return fail(format!(

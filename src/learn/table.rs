@@ -13,7 +13,7 @@ use super::adapters::{
 use super::learner::{LearnError, Learner, Model};
 use super::{forest, gbt};
 
-/// Makes a learner from its hyperparameters.
+/// What makes a learner from its hyperparameters.
 pub type Build = fn(Map<String, Json>) -> Result<Box<dyn Learner>, LearnError>;
 
 /// One learner.

@@ -56,7 +56,7 @@ pub enum JobError {
         /// The part of the file that asks for it.
         key: &'static str,
         /// Why not.
-        source: SplitError,
+        source: Box<SplitError>,
     },
     /// The columns cannot become features as asked.
     #[error("{file}: preprocess: {source}")]
@@ -114,7 +114,7 @@ pub struct Outcome {
     pub hyperparameters: Json,
     /// Every metric on the holdout; labels at 0.5.
     pub holdout: Vec<(&'static str, f64)>,
-    /// The same at the threshold of the pipeline, for two classes.
+    /// Metrics of labels at the threshold of the pipeline, for two classes.
     pub holdout_at_threshold: Vec<(&'static str, f64)>,
     /// Rows by true class, then by predicted class, at the threshold of the pipeline; empty for a regression.
     pub confusion: Vec<Vec<u64>>,
@@ -182,7 +182,7 @@ impl Job {
         let part = |key, source| JobError::Split {
             file: file.to_owned(),
             key,
-            source,
+            source: Box::new(source),
         };
         let (kept, cv) = (&experiment.holdout, &experiment.cv);
         let classes = task != Task::Regression;
@@ -347,7 +347,11 @@ impl Job {
         let given = self.scores(&predicted, truth.len());
         let all = |at| metric::all(&truth, given, at).map_err(JobError::Score);
         let (holdout, holdout_at_threshold) = match task {
-            Task::Binary => (all(0.5)?, all(threshold)?),
+            Task::Binary => {
+                let mut at_threshold = all(threshold)?;
+                at_threshold.retain(|(name, _)| metric::find(name).is_ok_and(|m| m.on_labels));
+                (all(0.5)?, at_threshold)
+            }
             _ => (all(0.5)?, Vec::new()),
         };
         let confusion = match task {

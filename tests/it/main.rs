@@ -3,7 +3,11 @@
 mod architecture;
 mod bad_input;
 mod cli;
+#[cfg(feature = "adapters")]
+mod cross_check;
 mod data_sets;
+mod docs;
+mod learner_quality;
 mod optuna_interop;
 mod predict_agrees;
 mod problems;

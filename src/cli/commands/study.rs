@@ -137,7 +137,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
         }
         stop.stop();
         message.suspend(|| {
-            eprintln!("finishing the trials that run; press Ctrl-C again to stop at once ({hint})")
+            eprintln!("finishing the trials that run; press Ctrl-C again to stop at once ({hint})");
         });
     });
     let mut budget = Budget::trials(search.trials);

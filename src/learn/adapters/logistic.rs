@@ -21,6 +21,9 @@ use super::{Matrix, within};
 /// The name in the table of learners.
 pub const NAME: &str = "logistic";
 
+/// More classes than any table has: a damaged file must not ask for a prediction that fills the memory.
+const MAX_CLASSES: usize = 1 << 16;
+
 /// The format that is written, and the only one so far.
 const FORMAT: u32 = 1;
 
@@ -252,7 +255,9 @@ impl Saved {
         }
         let fits = match self.task {
             Task::Binary => self.classes == 2 && self.scores.len() == 1,
-            Task::Multiclass => (1..=self.classes).contains(&self.scores.len()),
+            Task::Multiclass => {
+                self.classes <= MAX_CLASSES && (1..=self.classes).contains(&self.scores.len())
+            }
             Task::Regression => false,
         };
         if !fits {

@@ -25,7 +25,7 @@ fn features(columns: Vec<(&str, FeatureKind, Vec<f64>)>) -> Features {
     Features {
         columns: columns.into_iter().map(column).collect(),
         rows,
-        binning: 0,
+        ..Features::default()
     }
 }
 

@@ -179,6 +179,8 @@ pub struct MetricEntry {
     pub goal: Goal,
     /// The tasks it fits.
     pub tasks: &'static [Task],
+    /// Whether it judges labels, which a threshold makes of the probabilities of two classes.
+    pub on_labels: bool,
     /// The entry that this is another name of; reports leave such names out.
     pub same_as: Option<&'static str>,
     compute: fn(&Case<'_>) -> Outcome,
@@ -237,9 +239,16 @@ const fn entry(
         summary,
         goal,
         tasks,
+        on_labels: false,
         same_as: None,
         compute,
     }
+}
+
+/// Shortens the table: a metric of labels.
+const fn on_labels(mut entry: MetricEntry) -> MetricEntry {
+    entry.on_labels = true;
+    entry
 }
 
 /// Shortens the table: the spelled-out name that a metric has for multiclass tasks.
@@ -254,6 +263,7 @@ const fn alias(
         summary,
         goal: Goal::Maximize,
         tasks: MULTICLASS,
+        on_labels: false,
         same_as: Some(same_as),
         compute,
     }
@@ -297,53 +307,53 @@ pub static METRICS: &[MetricEntry] = {
             probability::brier,
             "mean squared error of the probability, 0 to 1; multiclass: summed over classes, 0 to 2",
         ),
-        entry(
+        on_labels(entry(
             "accuracy",
             Maximize,
             CLASSES,
             label::accuracy,
             "share of rows with the right label",
-        ),
-        entry(
+        )),
+        on_labels(entry(
             "balanced_accuracy",
             Maximize,
             CLASSES,
             label::balanced_accuracy,
             "mean recall of the classes that occur",
-        ),
-        entry(
+        )),
+        on_labels(entry(
             "precision",
             Maximize,
             CLASSES,
             label::precision,
             "share of true positives among predicted positives, 0 without any; multiclass: macro mean",
-        ),
+        )),
         alias(
             "precision_macro",
             "precision",
             label::precision,
             "mean precision of the classes",
         ),
-        entry(
+        on_labels(entry(
             "recall",
             Maximize,
             CLASSES,
             label::recall,
             "share of positives that are found, 0 without any; multiclass: macro mean",
-        ),
+        )),
         alias(
             "recall_macro",
             "recall",
             label::recall,
             "mean recall of the classes",
         ),
-        entry(
+        on_labels(entry(
             "f1",
             Maximize,
             CLASSES,
             label::f1,
             "harmonic mean of precision and recall; multiclass: macro mean",
-        ),
+        )),
         alias("f1_macro", "f1", label::f1, "mean F1 of the classes"),
         entry(
             "f1_weighted",
@@ -352,13 +362,13 @@ pub static METRICS: &[MetricEntry] = {
             label::f1_weighted,
             "mean F1 of the classes, weighted by their rows",
         ),
-        entry(
+        on_labels(entry(
             "mcc",
             Maximize,
             CLASSES,
             label::mcc,
             "Matthews correlation of labels, -1 to 1, 0 where one side has a single class",
-        ),
+        )),
         entry(
             "ece",
             Minimize,

@@ -9,10 +9,11 @@ use std::collections::BinaryHeap;
 use rayon::prelude::*;
 
 use super::nodes::Tree;
-use super::partition::partition;
+use super::partition::{Spare, partition};
 use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
 use super::sum::Sum;
 use super::{Column, histogram};
+use crate::learn::features::Pack;
 
 /// Limits of one tree.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Ord for Leaf {
 /// Memory that trees reuse: one per boosting run.
 #[derive(Default)]
 pub struct Arena {
-    spare: Vec<(u32, Sum)>,
+    spare: Spare,
     histograms: Vec<Vec<Sum>>,
     runs: Runs,
 }
@@ -79,6 +80,7 @@ pub(crate) struct Grown {
 )]
 pub(crate) fn grow(
     columns: &[Column<'_>],
+    packs: &[Pack],
     chosen: &[usize],
     rows: &mut [u32],
     sums: &mut [Sum],
@@ -87,9 +89,11 @@ pub(crate) fn grow(
     arena: &mut Arena,
     importance: &mut [f64],
 ) -> Grown {
+    let units = units(packs, chosen);
     let grower = Grower {
         columns,
-        chosen,
+        packs,
+        units: &units,
         criterion,
         limits,
     };
@@ -119,23 +123,29 @@ pub(crate) fn grow(
             candidate,
         } = leaf;
         let column = &columns[usize::from(candidate.feature)];
-        let lefts = partition(
+        importance[usize::from(candidate.feature)] += candidate.gain;
+        leaves += 1;
+        // The sums know how many rows go where before they are moved.
+        let lefts = candidate.left.count() as usize;
+        let middle = start + lefts;
+        let splits = |rows: usize| grower.may_split(rows, depth + 1, leaves);
+        let moved = (splits(lefts) || splits(end - middle)).then_some(&mut sums[start..end]);
+        let Candidate {
+            split,
+            missing_left,
+            ..
+        } = candidate;
+        let rows_here = &mut rows[start..end];
+        let found = partition(
             column,
-            &candidate.split,
-            candidate.missing_left,
-            &mut rows[start..end],
-            &mut sums[start..end],
+            &split,
+            missing_left,
+            rows_here,
+            moved,
             &mut arena.spare,
         );
-        importance[usize::from(candidate.feature)] += candidate.gain;
-        let child = tree.split(
-            node,
-            candidate.feature,
-            candidate.split,
-            candidate.missing_left,
-        );
-        leaves += 1;
-        let middle = start + lefts;
+        debug_assert_eq!(found, lefts, "a candidate counts its rows");
+        let child = tree.split(node, candidate.feature, split, missing_left);
         let left = (child, start, middle, depth + 1, candidate.left);
         let right = (child + 1, middle, end, depth + 1, total - candidate.left);
         let (small, large) = if lefts * 2 <= end - start {
@@ -174,9 +184,45 @@ pub(crate) fn grow(
 /// Node, first row, end of rows, depth, sum.
 type Part = (usize, usize, usize, u32, Sum);
 
+/// Chosen features that are added up together: those of one pack, or a single one.
+struct Unit {
+    /// The pack and, for each of the features, its place in the pack.
+    pack: Option<(usize, Vec<usize>)>,
+    features: Vec<usize>,
+}
+
+fn units(packs: &[Pack], chosen: &[usize]) -> Vec<Unit> {
+    let mut units = Vec::new();
+    let mut single = vec![true; chosen.len()];
+    for (p, pack) in packs.iter().enumerate() {
+        let (mut places, mut features) = (Vec::new(), Vec::new());
+        for (place, &(feature, _)) in pack.members.iter().enumerate() {
+            if let Ok(at) = chosen.binary_search(&usize::from(feature)) {
+                places.push((place, at));
+                features.push(usize::from(feature));
+            }
+        }
+        if places.len() > 1 {
+            places.iter().for_each(|(_, at)| single[*at] = false);
+            let places = places.into_iter().map(|(place, _)| place).collect();
+            units.push(Unit {
+                pack: Some((p, places)),
+                features,
+            });
+        }
+    }
+    let singles = chosen.iter().zip(single).filter(|(_, single)| *single);
+    units.extend(singles.map(|(&f, _)| Unit {
+        pack: None,
+        features: vec![f],
+    }));
+    units
+}
+
 struct Grower<'a> {
     columns: &'a [Column<'a>],
-    chosen: &'a [usize],
+    packs: &'a [Pack],
+    units: &'a [Unit],
     criterion: &'a Criterion,
     limits: &'a Limits,
 }
@@ -189,23 +235,44 @@ impl Grower<'_> {
     }
 
     fn histogram(&self, rows: &[u32], sums: &[Sum], total: Sum, slots: &mut Vec<Sum>) {
-        let size = self.chosen.iter().map(|&f| self.columns[f].slots()).sum();
-        slots.resize(size, Sum::ZERO);
-        let mut parts = Vec::with_capacity(self.chosen.len());
+        let width = |unit: &Unit| unit.features.iter().map(|&f| self.columns[f].slots()).sum();
+        let features: usize = self.units.iter().map(|u| u.features.len()).sum();
+        slots.resize(self.units.iter().map(width).sum(), Sum::ZERO);
+        let mut parts = Vec::with_capacity(self.units.len());
         let mut rest = slots.as_mut_slice();
-        for &f in self.chosen {
-            let (part, after) = rest.split_at_mut(self.columns[f].slots());
-            parts.push((&self.columns[f], part));
+        for unit in self.units {
+            let (part, after) = rest.split_at_mut(width(unit));
+            parts.push((unit, part));
             rest = after;
         }
-        if rows.len() * self.chosen.len() >= PARALLEL_WORK {
-            parts
-                .into_par_iter()
-                .for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
+        let fill = |(unit, part): (&Unit, &mut [Sum])| self.fill(unit, rows, sums, total, part);
+        if rows.len() * features >= PARALLEL_WORK {
+            parts.into_par_iter().for_each(fill);
         } else {
-            parts
-                .into_iter()
-                .for_each(|(c, part)| histogram::fill(c, rows, sums, total, part));
+            parts.into_iter().for_each(fill);
+        }
+    }
+
+    fn fill(&self, unit: &Unit, rows: &[u32], sums: &[Sum], total: Sum, mut slots: &mut [Sum]) {
+        match &unit.pack {
+            Some((pack, places)) if rows.len() >= histogram::PACK_ROWS => {
+                let mut wanted = places.iter().peekable();
+                histogram::fill_pack(&self.packs[*pack], rows, sums, |place, by_code| {
+                    if wanted.next_if_eq(&&place).is_some() {
+                        let (here, after) = std::mem::take(&mut slots).split_at_mut(by_code.len());
+                        here.copy_from_slice(by_code);
+                        slots = after;
+                    }
+                });
+            }
+            _ => {
+                for &f in &unit.features {
+                    let column = &self.columns[f];
+                    let (here, after) = slots.split_at_mut(column.slots());
+                    histogram::fill(column, rows, sums, total, here);
+                    slots = after;
+                }
+            }
         }
     }
 
@@ -220,7 +287,7 @@ impl Grower<'_> {
     ) {
         let mut found: Option<Candidate> = None;
         let mut at = 0;
-        for &f in self.chosen {
+        for &f in self.units.iter().flat_map(|u| &u.features) {
             let column = &self.columns[f];
             let here = &slots[at..at + column.slots()];
             at += column.slots();
@@ -236,8 +303,9 @@ impl Grower<'_> {
                 total,
             );
             if let Some(one) = one
-                && found.is_none_or(|b| one.gain > b.gain)
+                && found.is_none_or(|b| (one.gain, b.feature) > (b.gain, one.feature))
             {
+                // Of equal gains the first feature wins, in whatever order they are added up.
                 found = Some(one);
             }
         }

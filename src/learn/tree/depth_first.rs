@@ -1,17 +1,19 @@
 //! Depth-first growth for forests: at every node a fresh draw of features, down to pure or smallest nodes.
 //!
-//! What a node minimises is an [`Impurity`]: [`Variance`] for numbers and two classes, [`super::gini::Gini`] for more.
+//! What a node minimises is an `Impurity`: `Variance` for numbers and two classes, `Gini` for more.
 //! As in scikit-learn, features that are constant in the node count as drawn, but the draw goes on until one is not.
 
 use rand::Rng as _;
 
 use crate::seed::Rng;
 
+use super::Column;
+use super::histogram::{self, PACK_ROWS};
 use super::nodes::Tree;
-use super::partition::partition;
+use super::partition::{Spare, partition};
 use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
 use super::sum::Sum;
-use super::{Column, histogram};
+use crate::learn::features::Pack;
 
 /// Limits of one tree.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,7 @@ pub(crate) trait Impurity {
 /// Memory that the trees of one thread reuse.
 #[derive(Default)]
 pub struct Arena {
-    spare: Vec<(u32, Sum)>,
+    spare: Spare,
     order: Vec<u16>,
     stack: Vec<(usize, usize, usize, u32)>,
 }
@@ -115,7 +117,7 @@ pub(crate) fn grow<I: Impurity>(
             &split.split,
             split.missing_left,
             node_rows,
-            node_sums,
+            Some(node_sums),
             &mut arena.spare,
         );
         importance[usize::from(split.feature)] += split.gain.max(0.0);
@@ -127,8 +129,13 @@ pub(crate) fn grow<I: Impurity>(
 }
 
 /// Variance of numbers, which for 0/1 is half the Gini impurity.
-pub(crate) struct Variance {
+pub(crate) struct Variance<'a> {
     criterion: Criterion,
+    packs: &'a [Pack],
+    /// The pack of each feature and its place there, for packs that are worth reading whole.
+    packed: Vec<Option<(usize, usize)>>,
+    /// Sums by code of the members of each pack in the node entered last; empty until one is asked for.
+    by_member: Vec<Vec<[Sum; 8]>>,
     total: Sum,
     slots: Vec<Sum>,
     runs: Runs,
@@ -140,11 +147,30 @@ pub(crate) struct Variance {
 /// Up to this many rows it is cheaper to sort a node's codes than to clear and read a long histogram.
 const SORT_ROWS: usize = 64;
 
-impl Variance {
-    pub fn new(criterion: Criterion, offset: f64) -> Self {
+impl<'a> Variance<'a> {
+    /// `drawn` is the number of features drawn at each node.
+    pub fn new(
+        criterion: Criterion,
+        offset: f64,
+        columns: usize,
+        packs: &'a [Pack],
+        drawn: usize,
+    ) -> Self {
         let keys = Vec::with_capacity(SORT_ROWS);
+        let mut packed = vec![None; columns];
+        for (p, pack) in packs.iter().enumerate() {
+            // A pack pays when a node can expect to draw two of its members.
+            if pack.members.len() * drawn >= 2 * columns {
+                for (place, &(feature, _)) in pack.members.iter().enumerate() {
+                    packed[usize::from(feature)] = Some((p, place));
+                }
+            }
+        }
         Variance {
             criterion,
+            packs,
+            packed,
+            by_member: vec![Vec::new(); packs.len()],
             total: Sum::ZERO,
             slots: Vec::new(),
             runs: Vec::new(),
@@ -154,9 +180,10 @@ impl Variance {
     }
 }
 
-impl Impurity for Variance {
+impl Impurity for Variance<'_> {
     fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool {
         let _ = rows;
+        self.by_member.iter_mut().for_each(Vec::clear);
         self.total = sums.iter().fold(Sum::ZERO, |a, b| a + *b);
         // All alike when every row has the first one's gradient per hessian.
         sums.split_first().is_none_or(|(first, rest)| {
@@ -168,7 +195,18 @@ impl Impurity for Variance {
 
     fn offer(&mut self, column: &Column<'_>, feature: u16, rows: &[u32], sums: &[Sum]) -> Offer {
         let mut missing = Sum::ZERO;
-        if column.slots() == 2 && !column.has_missing {
+        let packed = self.packed[usize::from(feature)].filter(|_| rows.len() >= PACK_ROWS);
+        if let Some((pack, place)) = packed {
+            let members = &mut self.by_member[pack];
+            if members.is_empty() {
+                histogram::fill_pack(&self.packs[pack], rows, sums, |_, by_code| {
+                    let mut slots = [Sum::ZERO; 8];
+                    slots[..by_code.len()].copy_from_slice(by_code);
+                    members.push(slots);
+                });
+            }
+            runs_of_histogram(&members[place], &mut self.runs);
+        } else if column.slots() == 2 && !column.has_missing {
             let ones = histogram::sum_of_ones(column.codes, rows, sums);
             if ones.count() == 0 || ones.count() == self.total.count() {
                 return Offer::Constant;

@@ -112,7 +112,7 @@ impl Impurity for Gini<'_> {
                     Some(edges) => {
                         let code = match used.get(i + 1) {
                             Some(next) => ((bin + next - 1) / 2) as u8,
-                            None => bin as u8,
+                            None => (column.bins - 1) as u8,
                         };
                         let threshold = edges.get(usize::from(code)).copied().unwrap_or(f64::MAX);
                         Split::AtMost { code, threshold }

@@ -2,6 +2,7 @@
 
 use super::Column;
 use super::sum::Sum;
+use crate::learn::features::Pack;
 
 /// Adds up `sums` by code into `slots`, which has [`Column::slots`] places and is overwritten. The last place is that of
 /// missing values where the column has any; with a fill it is empty and its rows are at the fill.
@@ -29,6 +30,40 @@ pub(crate) fn fill(column: &Column<'_>, rows: &[u32], sums: &[Sum], total: Sum, 
     if usize::from(column.fill) < missing {
         let there = std::mem::take(&mut slots[missing]);
         slots[usize::from(column.fill)] += there;
+    }
+}
+
+/// From this many rows on, reading them once for a whole pack is faster than once for each of its members.
+pub(crate) const PACK_ROWS: usize = 96;
+
+/// Adds up `sums` by the joint code of a pack and calls `each` with the position of every member in the pack and its
+/// sums by code.
+pub(crate) fn fill_pack(
+    pack: &Pack,
+    rows: &[u32],
+    sums: &[Sum],
+    mut each: impl FnMut(usize, &[Sum]),
+) {
+    let mut joint = [Sum::ZERO; 256];
+    for (&row, &sum) in rows.iter().zip(sums) {
+        joint[usize::from(pack.codes[row as usize])] += sum;
+    }
+    // The slowest member's sums are those of consecutive stretches. Adding the stretches up leaves the joint histogram
+    // of the other members.
+    let mut size = pack.size;
+    for (member, &(_, bins)) in pack.members.iter().enumerate() {
+        let rest = size / bins;
+        let mut by_code = [Sum::ZERO; 8];
+        let (first, others) = joint[..size].split_at_mut(rest);
+        by_code[0] = first.iter().fold(Sum::ZERO, |a, b| a + *b);
+        for (total, stretch) in by_code[1..].iter_mut().zip(others.chunks_exact(rest)) {
+            for (into, sum) in first.iter_mut().zip(stretch) {
+                *total += *sum;
+                *into += *sum;
+            }
+        }
+        each(member, &by_code[..bins]);
+        size = rest;
     }
 }
 

@@ -17,6 +17,8 @@ pub mod sum;
 
 mod histogram;
 mod partition;
+#[cfg(test)]
+mod tests;
 
 use crate::learn::features::{FeatureKind, Features};
 use crate::learn::learner::TrainingSet;

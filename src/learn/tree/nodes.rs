@@ -9,6 +9,9 @@ const LEAF: u8 = 1;
 const MISSING_LEFT: u8 = 2;
 const SET: u8 = 4;
 
+/// Rows that go down a tree side by side.
+const LANES: usize = 8;
+
 /// Levels that go left, one bit per code.
 pub type LevelSet = [u64; 4];
 
@@ -35,11 +38,12 @@ pub enum Split {
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 struct Node {
-    /// Inner: the threshold, or the index of the set. Leaf: the value of a tree of width 1.
+    /// Inner: the threshold, or the index of the set. Leaf: the value, or with a width above 1 the first place in `values`.
     number: f64,
-    /// Inner: the left child, the right one follows. Leaf: the first place in `values`.
+    /// The left child, the right one follows. A leaf is its own left child.
     link: u32,
     feature: u16,
+    /// The largest code that goes left; 255 in a leaf.
     code: u8,
     flags: u8,
 }
@@ -88,16 +92,18 @@ impl Tree {
     }
 
     fn push_leaf(&mut self) {
-        let link = self.values.len() as u32;
+        let mut number = 0.0;
         if self.width > 1 {
+            number = self.values.len() as f64;
             self.values.resize(self.values.len() + self.width, 0.0);
         }
+        let link = self.nodes.len() as u32;
         self.nodes.push(Node {
-            number: 0.0,
+            number,
             link,
             feature: 0,
-            code: 0,
-            flags: LEAF,
+            code: u8::MAX,
+            flags: LEAF | MISSING_LEFT,
         });
     }
 
@@ -136,7 +142,7 @@ impl Tree {
         if self.width == 1 {
             self.nodes[node].number = values[0];
         } else {
-            let at = self.nodes[node].link as usize;
+            let at = self.nodes[node].number as usize;
             self.values[at..at + self.width].copy_from_slice(values);
         }
     }
@@ -145,7 +151,8 @@ impl Tree {
         if self.width == 1 {
             std::slice::from_ref(&node.number)
         } else {
-            &self.values[node.link as usize..node.link as usize + self.width]
+            let at = node.number as usize;
+            &self.values[at..at + self.width]
         }
     }
 
@@ -163,7 +170,11 @@ impl Tree {
             let left = if x.is_nan() {
                 node.flags & MISSING_LEFT != 0
             } else if node.flags & SET != 0 {
-                in_set(&self.sets[node.number as usize], x as u8)
+                if (0.0..f64::from(Features::MISSING)).contains(&x) {
+                    in_set(&self.sets[node.number as usize], x as u8)
+                } else {
+                    node.flags & MISSING_LEFT != 0
+                }
             } else {
                 x <= node.number
             };
@@ -172,26 +183,57 @@ impl Tree {
         self.leaf(node)
     }
 
-    /// The leaf numbers of a row of the matrix that the tree was grown on.
+    /// Calls `each` with the position in `rows` and the leaf numbers of every row, in order. The rows are those of the
+    /// matrix that the tree was grown on.
+    ///
+    /// Several rows go down side by side, so that the processor waits for their loads at the same time. A row that has
+    /// arrived stays where it is, because a leaf is its own left child and every code goes left there.
     #[inline]
-    pub(crate) fn predict_codes(&self, columns: &[Codes<'_>], row: u32) -> &[f64] {
-        let mut node = &self.nodes[0];
-        while node.flags & LEAF == 0 {
-            let column = &columns[usize::from(node.feature)];
-            let mut code = column.codes[row as usize];
-            if code == Features::MISSING {
-                code = column.fill;
+    pub(crate) fn for_each_leaf(
+        &self,
+        columns: &[Codes<'_>],
+        rows: &[u32],
+        mut each: impl FnMut(usize, &[f64]),
+    ) {
+        let plain = self.sets.is_empty() && columns.iter().all(|c| !c.has_missing);
+        for (block, rows) in rows.chunks(LANES).enumerate() {
+            let mut at = [0_usize; LANES];
+            let mut arrived = false;
+            while !arrived {
+                arrived = true;
+                for (at, &row) in at.iter_mut().zip(rows) {
+                    let node = &self.nodes[*at];
+                    let column = &columns[usize::from(node.feature)];
+                    let code = column.codes[row as usize];
+                    let right = if plain {
+                        code > node.code
+                    } else {
+                        !self.goes_left(node, column, code)
+                    };
+                    *at = node.link as usize + usize::from(right);
+                    arrived &= node.flags & LEAF != 0;
+                }
             }
-            let left = if code == Features::MISSING {
-                node.flags & MISSING_LEFT != 0
-            } else if node.flags & SET != 0 {
-                in_set(&self.sets[node.number as usize], code)
-            } else {
-                code <= node.code
-            };
-            node = self.step(node, left);
+            for (lane, at) in at[..rows.len()].iter().enumerate() {
+                each(block * LANES + lane, self.leaf(&self.nodes[*at]));
+            }
         }
-        self.leaf(node)
+    }
+
+    #[inline]
+    fn goes_left(&self, node: &Node, column: &Codes<'_>, code: u8) -> bool {
+        let code = if code == Features::MISSING {
+            column.fill
+        } else {
+            code
+        };
+        if code == Features::MISSING {
+            node.flags & MISSING_LEFT != 0
+        } else if node.flags & SET != 0 {
+            in_set(&self.sets[node.number as usize], code)
+        } else {
+            code <= node.code
+        }
     }
 
     /// The stored form: columns instead of records, so that files stay small.
@@ -236,7 +278,8 @@ impl Tree {
             };
             let link = node.link as usize;
             if node.flags & LEAF != 0 {
-                if width > 1 && link + width > saved.values.len() {
+                let at = node.number as usize;
+                if width > 1 && (node.number < 0.0 || at + width > saved.values.len()) {
                     return Err(bad("a leaf points outside of the values"));
                 }
             } else {
@@ -269,6 +312,8 @@ pub(crate) struct Codes<'a> {
     pub codes: &'a [u8],
     /// The code that stands in for a missing one; [`Features::MISSING`] when it stays missing.
     pub fill: u8,
+    /// Whether any row of the dataset has it missing.
+    pub has_missing: bool,
 }
 
 impl<'a> Codes<'a> {
@@ -277,6 +322,7 @@ impl<'a> Codes<'a> {
         let column = |(c, fill): (&'a crate::learn::features::Feature, &f64)| Codes {
             codes: &c.codes,
             fill: c.code(*fill),
+            has_missing: c.has_missing,
         };
         features.columns.iter().zip(fills).map(column).collect()
     }

@@ -5,15 +5,22 @@ use super::nodes::{Split, in_set};
 use super::sum::Sum;
 use crate::learn::features::Features;
 
+/// Scratch space that partitions reuse.
+#[derive(Default)]
+pub(crate) struct Spare {
+    rows: Vec<u32>,
+    sums: Vec<Sum>,
+}
+
 /// Moves the rows that go left to the front, keeping the order on both sides, and returns how many they are.
-/// `spare` is scratch space of any length.
+/// `sums` go with their rows, unless there are none: those of leaves are not read again.
 pub(crate) fn partition(
     column: &Column<'_>,
     split: &Split,
     missing_left: bool,
     rows: &mut [u32],
-    sums: &mut [Sum],
-    spare: &mut Vec<(u32, Sum)>,
+    sums: Option<&mut [Sum]>,
+    spare: &mut Spare,
 ) -> usize {
     match split {
         Split::AtMost { code, .. } if !column.has_missing => {
@@ -41,30 +48,43 @@ pub(crate) fn partition(
 #[inline(always)]
 fn by(
     rows: &mut [u32],
-    sums: &mut [Sum],
-    spare: &mut Vec<(u32, Sum)>,
+    sums: Option<&mut [Sum]>,
+    spare: &mut Spare,
     left: impl Fn(u32) -> bool,
 ) -> usize {
     let n = rows.len();
-    if spare.len() < n {
-        spare.resize(n, (0, Sum::ZERO));
+    if spare.rows.len() < n {
+        spare.rows.resize(n, 0);
+        spare.sums.resize(n, Sum::ZERO);
     }
-    let spare = &mut spare[..n];
+    let (spare_rows, spare_sums) = (&mut spare.rows[..n], &mut spare.sums[..n]);
     // Both places are written every time and only one advances: no branch to mispredict. The left place never
     // overtakes the reading one.
     let (mut lefts, mut rights) = (0, 0);
+    let Some(sums) = sums else {
+        for i in 0..n {
+            let row = rows[i];
+            let goes_left = left(row);
+            rows[lefts] = row;
+            spare_rows[rights] = row;
+            lefts += usize::from(goes_left);
+            rights += usize::from(!goes_left);
+        }
+        rows[lefts..].copy_from_slice(&spare_rows[..rights]);
+        return lefts;
+    };
+    let sums = &mut sums[..n];
     for i in 0..n {
         let (row, sum) = (rows[i], sums[i]);
         let goes_left = left(row);
         rows[lefts] = row;
         sums[lefts] = sum;
-        spare[rights] = (row, sum);
+        spare_rows[rights] = row;
+        spare_sums[rights] = sum;
         lefts += usize::from(goes_left);
         rights += usize::from(!goes_left);
     }
-    for (i, (row, sum)) in spare[..rights].iter().enumerate() {
-        rows[lefts + i] = *row;
-        sums[lefts + i] = *sum;
-    }
+    rows[lefts..].copy_from_slice(&spare_rows[..rights]);
+    sums[lefts..].copy_from_slice(&spare_sums[..rights]);
     lefts
 }

@@ -107,10 +107,10 @@ pub(crate) fn best(
     let (place, missing_left, left, score) = scan(criterion, runs, missing, total)?;
     let split = match column.edges {
         Some(edges) => {
-            // Half way through the empty codes to the next row; missing alone on the right needs the last code.
+            // Half way through the empty codes to the next row; missing alone on the right leaves all numbers left.
             let code = match runs.get(place + 1) {
                 Some(next) => ((u16::from(runs[place].0) + u16::from(next.0) - 1) / 2) as u8,
-                None => runs[place].0,
+                None => (column.bins - 1) as u8,
             };
             let threshold = edges.get(usize::from(code)).copied().unwrap_or(f64::MAX);
             Split::AtMost { code, threshold }

@@ -44,6 +44,16 @@ impl Sum {
         self.hessian_count >> COUNT_BITS
     }
 
+    /// The gradient and hessian this many times; the count stays.
+    #[inline]
+    pub fn times(self, times: u32) -> Sum {
+        Sum {
+            gradient: self.gradient * i64::from(times),
+            hessian_count: ((self.hessian() * u64::from(times)) << COUNT_BITS)
+                | u64::from(self.count()),
+        }
+    }
+
     /// This sum where `mask` is all ones, nothing where it is 0.
     #[inline]
     pub fn masked(self, mask: u64) -> Sum {
@@ -113,7 +123,6 @@ impl FixedPoint {
     /// The sum of one row.
     #[inline]
     pub fn row(&self, gradient: f64, hessian: f64) -> Sum {
-        // Half up instead of to even: one instruction on every machine, and the same result.
         let gradient = round(gradient * self.to_gradient);
         let hessian = round(hessian * self.to_hessian) as u64;
         Sum {
@@ -123,9 +132,12 @@ impl FixedPoint {
     }
 }
 
+/// The nearest whole number of a number below 2^51 in size. Adding 1.5 · 2^52 leaves it in the lowest bits, which
+/// needs no branch, so loops over rows are vectorized.
 #[inline]
 fn round(x: f64) -> i64 {
-    (x + if x < 0.0 { -0.5 } else { 0.5 }) as i64
+    const SHIFT: f64 = 6_755_399_441_055_744.0;
+    ((x + SHIFT).to_bits() as i64).wrapping_sub(SHIFT.to_bits() as i64)
 }
 
 /// The power of two that makes `largest` at most `2^bits` units.
