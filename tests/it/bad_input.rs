@@ -526,6 +526,11 @@ fn names_that_do_not_exist() {
              brier, accuracy, balanced_accuracy, precision, recall, f1, mcc, ece",
         ),
         (
+            experiment("registry: {gate: [\"roc_auc@threshold >= 0.8\"]}\n"),
+            "e.yaml: registry.gate: `roc_auc@threshold >= 0.8`: `roc_auc` does not depend on a threshold here; write it \
+             without `@threshold`",
+        ),
+        (
             experiment("registry: {gate: [roc_auc = 0.8]}\n"),
             "e.yaml: registry.gate: the gate rule `roc_auc = 0.8` cannot be read: it has none of >=, >, <=, <, ==; write \
              it like `roc_auc >= 0.84`, `log_loss <= 0.45` or `beats: production`",

@@ -232,9 +232,23 @@ fn gate(experiment: &Experiment, file: &str) -> anyhow::Result<Gate> {
 fn check_gate(gate: &Gate, task: Task, file: &str) -> anyhow::Result<()> {
     for rule in &gate.rules {
         if let Rule::Compare { metric, .. } = rule {
-            let plain = metric.strip_suffix(AT_THRESHOLD).unwrap_or(metric);
-            metric::find_for(plain, task)
-                .with_context(|| format!("{file}: registry.gate: `{rule}`"))?;
+            let place = || format!("{file}: registry.gate: `{rule}`");
+            let plain = metric.strip_suffix(AT_THRESHOLD);
+            let entry = metric::find_for(plain.unwrap_or(metric), task).with_context(place)?;
+            if let Some(same) = entry.same_as {
+                bail!(
+                    "{}: `{}` is reported as `{same}`; write that",
+                    place(),
+                    entry.name
+                );
+            }
+            if plain.is_some() && !(entry.on_labels && task == Task::Binary) {
+                bail!(
+                    "{}: `{}` does not depend on a threshold here; write it without `{AT_THRESHOLD}`",
+                    place(),
+                    entry.name
+                );
+            }
         }
     }
     Ok(())
