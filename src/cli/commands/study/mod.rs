@@ -1,0 +1,272 @@
+//! `automl study`: from an experiment file to a registered model.
+
+mod report;
+mod version;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use clap::{Args, ValueEnum};
+use serde_json::{Value as Json, json};
+
+use crate::cli::output::{self};
+use crate::cli::progress::Bar;
+use crate::cli::{Ending, StoreArg};
+use crate::fsio;
+use crate::registry::host;
+use crate::study::storage::Storage as _;
+use crate::study::{Budget, Ended, Study, StudyError};
+use crate::tracking::Store;
+use crate::tune::experiment::Experiment;
+use crate::tune::job::Job;
+
+use report::{Report, header};
+use version::{check_gate, gate, register};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  automl study configs/churn.yaml
+  automl study configs/churn.yaml --trials 200          continue the same study to 200 trials
+  automl study configs/churn.yaml --threads 1           the same trials and model, more slowly
+  automl study configs/csv.yaml --data my.csv --name my-study --format json")]
+pub(crate) struct StudyArgs {
+    /// The experiment file.
+    experiment: PathBuf,
+    #[command(flatten)]
+    store: StoreArg,
+    /// Read this file in place of the one that the experiment names.
+    #[arg(long, value_name = "PATH")]
+    data: Option<PathBuf>,
+    /// How many trials the study has in the end, those of earlier runs included.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    trials: Option<u64>,
+    /// No trial begins after this many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<f64>,
+    /// The seed, in place of the experiment's.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The study's name, in place of the experiment's.
+    #[arg(long)]
+    name: Option<String>,
+    /// Threads to use; all processors when not given. The result does not depend on it.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Continue a study that must exist. Without it, a study that exists is continued and another one begun.
+    #[arg(long)]
+    resume: bool,
+    /// Print results only.
+    #[arg(long, short)]
+    quiet: bool,
+    /// How results are printed.
+    #[arg(long, default_value = "text")]
+    format: ResultFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ResultFormat {
+    Text,
+    Json,
+}
+
+/// The study attribute that holds what must not change when a study is continued.
+const FINGERPRINT: &str = "automl:experiment";
+
+pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
+    let began = Instant::now();
+    let file = args.experiment.display().to_string();
+    let experiment = read(&args, &file)?;
+    let gate = gate(&experiment, &file)?;
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
+        pool.build_global().context("cannot start the threads")?;
+    }
+    let data_dir = std::env::var_os(crate::data::telco::FOLDER_VARIABLE).map(PathBuf::from);
+    let job = Job::prepare(experiment, &file, args.data.as_deref(), data_dir.as_deref())?;
+    check_gate(&gate, job.dataset.target.task, &file)?;
+
+    let name = job.experiment.name.clone();
+    let store = if args.resume {
+        // What is not there is not made by asking for it.
+        let store = Store::open_existing(&args.store.store)?;
+        if store.storage().load_study(&name)?.is_none() {
+            bail!(
+                "there is no study `{name}` to resume in `{}`; leave out `--resume` to begin it",
+                store.folder().display()
+            );
+        }
+        store
+    } else {
+        Store::open(&args.store.store)?
+    };
+    let _lock = store.lock_study(&name)?;
+    let mut study = open(&job, &store, &args)?;
+    if !args.quiet {
+        for line in header(&job) {
+            eprintln!("{line}");
+        }
+    }
+    for point in job
+        .experiment
+        .search
+        .enqueue
+        .iter()
+        .skip(study.trials().len())
+    {
+        study.enqueue(point.iter().map(|(k, v)| (k.clone(), v.clone())))?;
+    }
+
+    let search = &job.experiment.search;
+    let bar = Bar::new(search.trials, study.progress().finished(), args.quiet);
+    let drawn = bar.handle();
+    study.observe(bar);
+    let stop = study.stop_handle();
+    let (message, hint) = (
+        drawn.clone(),
+        format!("to continue: automl study {file} --resume"),
+    );
+    // A handler can be set once per process, which is what a command is.
+    let _ = ctrlc::set_handler(move || {
+        if stop.is_stopped() {
+            std::process::exit(130);
+        }
+        stop.stop();
+        message.suspend(|| {
+            eprintln!("finishing the trials that run; press Ctrl-C again to stop at once ({hint})");
+        });
+    });
+    let mut budget = Budget::trials(search.trials);
+    if let Some(limit) = job.experiment.timeout() {
+        budget = budget.time(limit);
+    }
+    let ended = study.optimize(budget, |trial| job.objective(trial));
+    drawn.finish_and_clear();
+    if ended? == Ended::Stopped {
+        let done = study.progress().finished();
+        eprintln!(
+            "stopped after {done} of {} trials; to continue: automl study {file} --resume",
+            search.trials
+        );
+        return Ok(Ending::Interrupted);
+    }
+
+    let Some(best) = study.best() else {
+        let why = study
+            .trials()
+            .iter()
+            .find_map(|t| t.system_attrs.get(crate::study::engine::FAIL_REASON));
+        let why = why.and_then(Json::as_str).unwrap_or("no trial was run");
+        bail!("study `{name}` has no complete trial; the first failure: {why}");
+    };
+    let outcome = job.refit(&best)?;
+    let version = register(&job, &store, &best, &outcome, &gate)?;
+    let result = Report {
+        job: &job,
+        study: &study,
+        best: &best,
+        outcome: &outcome,
+        version: &version,
+    };
+    match args.format {
+        ResultFormat::Json => output::print_json(&result.json(began.elapsed()))?,
+        ResultFormat::Text => result.print(&store),
+    }
+    Ok(Ending::Done)
+}
+
+/// What was typed over what was written.
+fn read(args: &StudyArgs, file: &str) -> anyhow::Result<Experiment> {
+    let bytes = fsio::read(&args.experiment)?;
+    let Ok(text) = String::from_utf8(bytes) else {
+        bail!("{file}: this is not UTF-8 text")
+    };
+    let mut experiment = Experiment::parse(&text, file)?;
+    if let Some(trials) = args.trials {
+        experiment.search.trials = trials;
+    }
+    if let Some(seconds) = args.timeout {
+        if !(seconds.is_finite() && seconds > 0.0) {
+            bail!("--timeout: must be a number of seconds above 0, not {seconds}");
+        }
+        experiment.search.timeout = Some(seconds);
+    }
+    if let Some(seed) = args.seed {
+        experiment.seed = seed;
+    }
+    if let Some(name) = &args.name {
+        experiment.name.clone_from(name);
+    }
+    Ok(experiment)
+}
+
+fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
+    let experiment = &job.experiment;
+    let storage = store.storage();
+    let name = &experiment.name;
+    let fingerprint = job.fingerprint();
+    match storage.load_study(name)? {
+        None => {}
+        Some(known) => {
+            if let Some(before) = known.user_attrs.get(FINGERPRINT)
+                && let Some((key, was, is)) = difference(before, &fingerprint)
+            {
+                bail!(
+                    "study `{name}` was begun with `{key}` {was}, and now it is {is}; go back to {was}\nhint: `automl study {} --name {name}-2` begins another study",
+                    args.experiment.display()
+                );
+            }
+        }
+    }
+    let sampler = experiment.sampler().map_err(anyhow::Error::msg)?;
+    let mut study = Study::builder(name)
+        .direction(job.direction())
+        .sampler(sampler)
+        .seed(experiment.seed)
+        .concurrency(experiment.search.concurrency)
+        .storage(storage)
+        .space(job.space())
+        .open()
+        .map_err(|error| match error {
+            StudyError::Differs { .. } | StudyError::SpaceDiffers { .. } => anyhow::anyhow!(
+                "{error}\nhint: `automl study {} --name {name}-2` begins another study",
+                args.experiment.display()
+            ),
+            other => other.into(),
+        })?;
+    study.set_attr(FINGERPRINT, fingerprint)?;
+    for (key, value) in [
+        ("dataset", json!(job.dataset.name)),
+        ("dataset_sha256", json!(job.dataset.sha256)),
+        ("metric", json!(job.metric.name)),
+        ("seed", json!(experiment.seed)),
+        ("automl_version", json!(env!("CARGO_PKG_VERSION"))),
+        ("host", json!(host())),
+    ] {
+        study.set_attr(key, value)?;
+    }
+    Ok(study)
+}
+
+/// The first key in which two objects differ, as in `cv.folds`, with both values.
+fn difference(before: &Json, now: &Json) -> Option<(String, Json, Json)> {
+    let (Json::Object(before), Json::Object(now)) = (before, now) else {
+        return None;
+    };
+    let keys = before
+        .keys()
+        .chain(now.keys().filter(|k| !before.contains_key(*k)));
+    let (key, was, is) = keys
+        .map(|k| {
+            (
+                k,
+                before.get(k).unwrap_or(&Json::Null),
+                now.get(k).unwrap_or(&Json::Null),
+            )
+        })
+        .find(|(_, was, is)| was != is)?;
+    match difference(was, is) {
+        Some((inner, was, is)) => Some((format!("{key}.{inner}"), was, is)),
+        None => Some((key.clone(), was.clone(), is.clone())),
+    }
+}
