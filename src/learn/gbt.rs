@@ -254,27 +254,25 @@ impl Scores {
     }
 }
 
-/// The state of one fit. Vectors by position hold one number per training row; those of several outputs are class-major.
+/// The state of one fit.
 struct Boosting<'a> {
     params: &'a GbtParams,
     columns: Vec<Column<'a>>,
     base: Vec<f64>,
-    scores: Scores,
+    /// The score so far, `output × rows of the dataset + row`.
+    raw: Vec<f64>,
     trees: Vec<Tree>,
     importance: Vec<f64>,
     arena: Arena,
-    /// Target by position.
-    target: Vec<f64>,
-    /// Weight by position.
-    weights: Vec<f64>,
     largest_weight: f64,
-    gradients: Vec<f64>,
-    hessians: Vec<f64>,
-    /// The position of each row of the dataset.
-    position: Vec<u32>,
-    /// Positions that the round sees, and those that it does not.
+    /// Rows that the round sees, and those that it does not.
     inside: Vec<u32>,
     outside: Vec<u32>,
+    /// For the rows inside, in order: the target, and by output the gradient and the hessian.
+    targets: Vec<f64>,
+    gradients: Vec<f64>,
+    hessians: Vec<f64>,
+    /// What a tree reorders.
     rows: Vec<u32>,
     sums: Vec<Sum>,
 }
@@ -282,74 +280,64 @@ struct Boosting<'a> {
 impl<'a> Boosting<'a> {
     fn new(params: &'a GbtParams, data: &TrainingSet<'a>) -> Self {
         let base = start(data);
-        let mut position = vec![0; data.features.rows];
-        for (i, &row) in data.rows.iter().enumerate() {
-            position[row as usize] = i as u32;
-        }
-        let n = data.rows.len();
-        let weights: Vec<f64> = data.rows.iter().map(|&r| data.weight(r)).collect();
+        let all = data.features.rows;
         Boosting {
             params,
             columns: Column::of(data),
-            scores: Scores::new(data.rows, &base),
-            target: data
-                .rows
+            raw: base
                 .iter()
-                .map(|&r| data.target.values[r as usize])
+                .flat_map(|b| std::iter::repeat_n(*b, all))
                 .collect(),
-            largest_weight: weights.iter().copied().fold(0.0, f64::max),
-            weights,
-            gradients: vec![0.0; base.len() * n],
-            hessians: vec![0.0; base.len() * n],
             base,
             trees: Vec::new(),
             importance: vec![0.0; data.features.len()],
             arena: Arena::default(),
-            position,
-            inside: (0..n as u32).collect(),
+            largest_weight: data
+                .rows
+                .iter()
+                .map(|&r| data.weight(r))
+                .fold(0.0, f64::max),
+            inside: data.rows.to_vec(),
             outside: Vec::new(),
-            rows: Vec::with_capacity(n),
-            sums: Vec::with_capacity(n),
+            targets: Vec::new(),
+            gradients: Vec::new(),
+            hessians: Vec::new(),
+            rows: Vec::new(),
+            sums: Vec::new(),
         }
     }
 
     /// Adds one tree per output and returns the position of the first one.
     fn round(&mut self, data: &TrainingSet<'_>, codes: &[Codes<'_>], rng: &mut Rng) -> usize {
         let first = self.trees.len();
-        let n = data.rows.len();
-        let unit = self.differentiate(data.target.task);
-        let take = ((n as f64 * self.params.subsample) as usize).max(1);
-        if take < n {
-            sample(rng, n, take, &mut self.inside, &mut self.outside);
+        if self.params.subsample < 1.0 {
+            self.draw_rows(data.rows, rng);
         }
-        let outside_rows: Vec<u32> = self
-            .outside
-            .iter()
-            .map(|&i| data.rows[i as usize])
-            .collect();
+        let unit = self.differentiate(data);
+        let inside = self.inside.len();
+        let criterion = Criterion {
+            unit,
+            l1: self.params.reg_alpha,
+            l2: self.params.reg_lambda,
+            min_leaf: self.params.min_leaf.min(u32::MAX as usize) as u32,
+            min_leaf_hessian: self.params.min_child_weight,
+            category_smoothing: self.params.category_smoothing,
+        };
+        let limits = Limits {
+            max_leaves: self.params.max_leaves,
+            max_depth: self.params.max_depth,
+            min_gain: self.params.min_gain,
+        };
         for class in 0..self.base.len() {
             let chosen = self.draw_features(rng);
-            let gradients = &self.gradients[class * n..(class + 1) * n];
-            let hessians = &self.hessians[class * n..(class + 1) * n];
+            let part = class * inside..(class + 1) * inside;
+            let places = self.gradients[part.clone()]
+                .iter()
+                .zip(&self.hessians[part]);
             self.rows.clear();
-            self.rows
-                .extend(self.inside.iter().map(|&i| data.rows[i as usize]));
+            self.rows.extend_from_slice(&self.inside);
             self.sums.clear();
-            let sum = |&i: &u32| unit.row(gradients[i as usize], hessians[i as usize]);
-            self.sums.extend(self.inside.iter().map(sum));
-            let criterion = Criterion {
-                unit,
-                l1: self.params.reg_alpha,
-                l2: self.params.reg_lambda,
-                min_leaf: self.params.min_leaf.min(u32::MAX as usize) as u32,
-                min_leaf_hessian: self.params.min_child_weight,
-                category_smoothing: self.params.category_smoothing,
-            };
-            let limits = Limits {
-                max_leaves: self.params.max_leaves,
-                max_depth: self.params.max_depth,
-                min_gain: self.params.min_gain,
-            };
+            self.sums.extend(places.map(|(g, h)| unit.row(*g, *h)));
             let mut grown = grow(
                 &self.columns,
                 &data.features.packs,
@@ -361,18 +349,19 @@ impl<'a> Boosting<'a> {
                 &mut self.arena,
                 &mut self.importance,
             );
-            let raw = &mut self.scores.raw[class * n..(class + 1) * n];
+            let all = data.features.rows;
+            let raw = &mut self.raw[class * all..(class + 1) * all];
             for (node, range, sum) in &grown.leaves {
                 let value = criterion.leaf(*sum) * self.params.learning_rate;
                 grown.tree.set_leaf(*node, &[value]);
                 for &row in &self.rows[range.clone()] {
-                    raw[self.position[row as usize] as usize] += value;
+                    raw[row as usize] += value;
                 }
             }
             // Rows that the round did not see take the way down the tree.
             grown
                 .tree
-                .for_each_leaf(codes, &outside_rows, |place, leaf| {
+                .for_each_leaf(codes, &self.outside, |place, leaf| {
                     raw[self.outside[place] as usize] += leaf[0];
                 });
             self.trees.push(grown.tree);
@@ -380,31 +369,59 @@ impl<'a> Boosting<'a> {
         first
     }
 
-    /// Gradients and hessians of the loss at the current scores, and units that hold them.
-    fn differentiate(&mut self, task: Task) -> FixedPoint {
-        let n = self.target.len();
-        let classes = self.base.len();
-        let raw = &self.scores.raw;
-        let rows = self.target.iter().zip(&self.weights);
+    /// Each row is inside with the chance `subsample`, as in LightGBM; when none is, all are.
+    fn draw_rows(&mut self, rows: &[u32], rng: &mut Rng) {
+        let chance = (self.params.subsample * 2_f64.powi(32)) as u64;
+        let n = rows.len();
+        self.inside.resize(n, 0);
+        self.outside.resize(n, 0);
+        let (mut inside, mut outside) = (0, 0);
+        for &row in rows {
+            let taken = u64::from(rng.next_u32()) < chance;
+            // Both places are written and one of them advances: no branch to mispredict.
+            self.inside[inside] = row;
+            self.outside[outside] = row;
+            inside += usize::from(taken);
+            outside += usize::from(!taken);
+        }
+        if inside == 0 {
+            self.inside.copy_from_slice(rows);
+            (inside, outside) = (n, 0);
+        }
+        self.inside.truncate(inside);
+        self.outside.truncate(outside);
+    }
+
+    /// Gradients and hessians of the loss at the current scores of the rows inside, and units that hold them.
+    fn differentiate(&mut self, data: &TrainingSet<'_>) -> FixedPoint {
+        let (n, all, classes) = (self.inside.len(), data.features.rows, self.base.len());
         let (mut largest_gradient, mut largest_hessian) =
             (self.largest_weight, self.largest_weight);
-        match task {
+        let targets = self.inside.iter().map(|&r| data.target.values[r as usize]);
+        self.targets.clear();
+        self.targets.extend(targets);
+        // Scores first, side by side and output by output; gradients take their place.
+        self.gradients.clear();
+        for class in 0..classes {
+            let raw = &self.raw[class * all..(class + 1) * all];
+            self.gradients
+                .extend(self.inside.iter().map(|&r| raw[r as usize]));
+        }
+        self.hessians.clear();
+        self.hessians.resize(n * classes, 1.0);
+        let places = self.gradients.iter_mut().zip(&mut self.hessians);
+        match data.target.task {
             Task::Regression => {
-                largest_gradient = 0.0;
-                let places = self.gradients.iter_mut().zip(&mut self.hessians);
-                for (((g, h), raw), (y, weight)) in places.zip(raw).zip(rows) {
-                    *g = weight * (raw - y);
-                    *h = *weight;
-                    largest_gradient = f64::max(largest_gradient, g.abs());
-                }
+                places.zip(&self.targets).for_each(|((g, _), y)| *g -= y);
+                let size = |largest, g: &f64| f64::max(largest, g.abs());
+                largest_gradient *= self.gradients.iter().fold(0.0, size);
             }
             Task::Binary => {
                 largest_hessian *= 0.25;
-                let places = self.gradients.iter_mut().zip(&mut self.hessians);
-                for (((g, h), raw), (y, weight)) in places.zip(raw).zip(rows) {
-                    let p = sigmoid(*raw);
-                    *g = weight * (p - y);
-                    *h = weight * (p * (1.0 - p));
+                for ((g, h), y) in places.zip(&self.targets) {
+                    let p = sigmoid(*g);
+                    *g = p - y;
+                    *h = p * (1.0 - p);
                 }
             }
             Task::Multiclass => {
@@ -412,16 +429,28 @@ impl<'a> Boosting<'a> {
                 let factor = classes as f64 / (classes as f64 - 1.0);
                 largest_hessian *= 0.25 * factor;
                 let mut probabilities = vec![0.0; classes];
-                for (i, (y, weight)) in rows.enumerate() {
+                for (i, y) in self.targets.iter().enumerate() {
                     for (k, p) in probabilities.iter_mut().enumerate() {
-                        *p = raw[k * n + i];
+                        *p = self.gradients[k * n + i];
                     }
                     softmax(&mut probabilities);
                     for (k, p) in probabilities.iter().enumerate() {
                         let hit = f64::from(u8::from(*y as usize == k));
-                        self.gradients[k * n + i] = weight * (p - hit);
-                        self.hessians[k * n + i] = weight * (factor * p * (1.0 - p));
+                        self.gradients[k * n + i] = p - hit;
+                        self.hessians[k * n + i] = factor * p * (1.0 - p);
                     }
+                }
+            }
+        }
+        if data.weights.is_some() {
+            for class in 0..classes {
+                let part = class * n..(class + 1) * n;
+                let places = self.gradients[part.clone()]
+                    .iter_mut()
+                    .zip(&mut self.hessians[part]);
+                for ((g, h), &row) in places.zip(&self.inside) {
+                    *g *= data.weight(row);
+                    *h *= data.weight(row);
                 }
             }
         }

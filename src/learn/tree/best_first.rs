@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::nodes::Tree;
 use super::partition::{Spare, partition};
-use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
+use super::split::{Candidate, Criterion, Runs, best_of_histogram};
 use super::sum::Sum;
 use super::{Column, histogram};
 use crate::learn::features::Pack;
@@ -291,13 +291,12 @@ impl Grower<'_> {
             let column = &self.columns[f];
             let here = &slots[at..at + column.slots()];
             at += column.slots();
-            runs_of_histogram(&here[..column.bins], &mut arena.runs);
             let missing = here.get(column.bins).copied().unwrap_or_default();
-            let feature = f as u16;
-            let one = best(
+            let one = best_of_histogram(
                 self.criterion,
                 column,
-                feature,
+                f as u16,
+                &here[..column.bins],
                 &mut arena.runs,
                 missing,
                 total,

@@ -37,12 +37,18 @@ impl Criterion {
         (gradient, hessian)
     }
 
-    /// `S(G, H)` of a sum.
+    /// Numerator and denominator of `S(G, H)`, and `H` itself.
     #[inline]
-    pub fn score(&self, sum: Sum) -> f64 {
+    fn terms(&self, sum: Sum) -> (f64, f64, f64) {
         let (gradient, hessian) = self.parts(sum);
         let g = (gradient.abs() - self.l1).max(0.0);
-        g * g / (hessian + self.l2).max(1e-12)
+        (g * g, (hessian + self.l2).max(1e-12), hessian)
+    }
+
+    /// `S(G, H)` of a sum.
+    pub fn score(&self, sum: Sum) -> f64 {
+        let (square, weight, _) = self.terms(sum);
+        square / weight
     }
 
     /// The leaf value that minimises the second-order loss: `−G/(H + l2)` with the soft threshold.
@@ -50,12 +56,6 @@ impl Criterion {
         let (gradient, hessian) = self.parts(sum);
         let g = (gradient.abs() - self.l1).max(0.0).copysign(gradient);
         -g / (hessian + self.l2).max(1e-12)
-    }
-
-    #[inline]
-    fn allowed(&self, sum: Sum) -> bool {
-        sum.count() >= self.min_leaf
-            && (self.min_leaf_hessian <= 0.0 || self.parts(sum).1 >= self.min_leaf_hessian)
     }
 }
 
@@ -87,7 +87,32 @@ pub(crate) fn runs_of_histogram(slots: &[Sum], runs: &mut Runs) {
     }
 }
 
-/// The best split of the rows that `runs` and `missing` sum up, if one is allowed. `parent` is the score of the node.
+/// The best split of the rows that `slots`, a histogram without its missing place, and `missing` sum up, if one is
+/// allowed. `runs` is scratch space.
+pub(crate) fn best_of_histogram(
+    criterion: &Criterion,
+    column: &Column<'_>,
+    feature: u16,
+    slots: &[Sum],
+    runs: &mut Runs,
+    missing: Sum,
+    total: Sum,
+) -> Option<Candidate> {
+    let Some(edges) = column.edges else {
+        runs_of_histogram(slots, runs);
+        return best(criterion, column, feature, runs, missing, total);
+    };
+    let codes = slots
+        .iter()
+        .enumerate()
+        .map(|(code, sum)| (code as u8, *sum));
+    let found = scan(criterion, codes.filter(|r| r.1.count() > 0), missing, total)?;
+    Some(numeric(
+        criterion, column, edges, feature, &found, missing, total,
+    ))
+}
+
+/// The best split of the rows that `runs` and `missing` sum up, if one is allowed.
 pub(crate) fn best(
     criterion: &Criterion,
     column: &Column<'_>,
@@ -96,84 +121,142 @@ pub(crate) fn best(
     missing: Sum,
     total: Sum,
 ) -> Option<Candidate> {
-    let categorical = column.edges.is_none();
-    if categorical {
-        let key = |sum: Sum| {
-            let (g, h) = criterion.parts(sum);
-            g / (h + criterion.category_smoothing).max(1e-12)
-        };
-        runs.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)).then(a.0.cmp(&b.0)));
+    if let Some(edges) = column.edges {
+        let found = scan(criterion, runs.iter().copied(), missing, total)?;
+        return Some(numeric(
+            criterion, column, edges, feature, &found, missing, total,
+        ));
     }
-    let (place, missing_left, left, score) = scan(criterion, runs, missing, total)?;
-    let split = match column.edges {
-        Some(edges) => {
-            // Half way through the empty codes to the next row; missing alone on the right leaves all numbers left.
-            let code = match runs.get(place + 1) {
-                Some(next) => ((u16::from(runs[place].0) + u16::from(next.0) - 1) / 2) as u8,
-                None => (column.bins - 1) as u8,
-            };
-            let threshold = edges.get(usize::from(code)).copied().unwrap_or(f64::MAX);
-            Split::AtMost { code, threshold }
-        }
-        None => {
-            let mut set = [0_u64; 4];
-            for (code, _) in &runs[..=place] {
-                set[usize::from(code >> 6)] |= 1 << (code & 63);
-            }
-            Split::In(set)
-        }
+    let key = |sum: Sum| {
+        let (g, h) = criterion.parts(sum);
+        g / (h + criterion.category_smoothing).max(1e-12)
     };
-    // Without missing rows to learn from, they follow the larger side.
-    let missing_left = if missing.count() == 0 {
-        left.count() * 2 >= total.count()
-    } else {
-        missing_left
-    };
-    let gain = score - criterion.score(total);
-    Some(Candidate {
-        gain,
-        feature,
-        split,
-        missing_left,
-        left,
-    })
+    runs.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)).then(a.0.cmp(&b.0)));
+    let found = scan(criterion, runs.iter().copied(), missing, total)?;
+    let mut set = [0_u64; 4];
+    for (code, _) in &runs[..found.runs] {
+        set[usize::from(code >> 6)] |= 1 << (code & 63);
+    }
+    Some(found.candidate(criterion, feature, Split::In(set), missing, total))
 }
 
-/// Tries every boundary between runs, with missing values on either side. Returns the last run on the left, the side
-/// of missing values, the left sum and the score of both sides together; the first of equal ones wins.
+fn numeric(
+    criterion: &Criterion,
+    column: &Column<'_>,
+    edges: &[f64],
+    feature: u16,
+    found: &Found,
+    missing: Sum,
+    total: Sum,
+) -> Candidate {
+    // Half way through the empty codes to the next row; missing alone on the right leaves all numbers left.
+    let code = match found.next {
+        Some(next) => ((u16::from(found.last) + u16::from(next) - 1) / 2) as u8,
+        None => (column.bins - 1) as u8,
+    };
+    let threshold = edges.get(usize::from(code)).copied().unwrap_or(f64::MAX);
+    let split = Split::AtMost { code, threshold };
+    found.candidate(criterion, feature, split, missing, total)
+}
+
+/// A boundary between runs.
+struct Found {
+    /// How many runs are left of it.
+    runs: usize,
+    /// The code of the last of them.
+    last: u8,
+    /// The code of the first run right of it; none when only missing values are there.
+    next: Option<u8>,
+    missing_left: bool,
+    left: Sum,
+    /// The score of both sides together.
+    score: f64,
+}
+
+impl Found {
+    fn candidate(
+        &self,
+        criterion: &Criterion,
+        feature: u16,
+        split: Split,
+        missing: Sum,
+        total: Sum,
+    ) -> Candidate {
+        // Without missing rows to learn from, they follow the larger side.
+        let missing_left = if missing.count() == 0 {
+            self.left.count() * 2 >= total.count()
+        } else {
+            self.missing_left
+        };
+        Candidate {
+            gain: self.score - criterion.score(total),
+            feature,
+            split,
+            missing_left,
+            left: self.left,
+        }
+    }
+}
+
+/// Tries every boundary between runs, with missing values on either side; the first of equal ones wins.
 #[inline]
 fn scan(
     criterion: &Criterion,
-    runs: &[(u8, Sum)],
+    runs: impl Iterator<Item = (u8, Sum)> + Clone,
     missing: Sum,
     total: Sum,
-) -> Option<(usize, bool, Sum, f64)> {
-    let mut best: Option<(usize, bool, Sum, f64)> = None;
+) -> Option<Found> {
     let none_missing = missing.count() == 0;
-    // With missing values on the right, "all others left" is a boundary too.
-    let boundaries = if none_missing {
-        runs.len().saturating_sub(1)
-    } else {
-        runs.len()
-    };
+    let least = criterion.min_leaf.max(1);
+    let mut best: Option<Found> = None;
+    // Below every score, which is a sum of squares.
+    let mut best_score = -1.0;
     for missing_left in [false, true] {
         if missing_left && none_missing {
             break;
         }
         let mut left = if missing_left { missing } else { Sum::ZERO };
-        for (place, (_, sum)) in runs[..boundaries].iter().enumerate() {
-            left += *sum;
+        let mut try_here = |left: Sum, count: usize, last: u8, next: Option<u8>| {
             let right = total - left;
-            if right.count() < criterion.min_leaf.max(1) {
-                break;
+            let (left_square, left_weight, left_hessian) = criterion.terms(left);
+            let (right_square, right_weight, right_hessian) = criterion.terms(right);
+            // The sum of two fractions, compared without dividing.
+            let sum = left_square * right_weight + right_square * left_weight;
+            let weight = left_weight * right_weight;
+            if sum > best_score * weight
+                && left.count().min(right.count()) >= least
+                && left_hessian.min(right_hessian) >= criterion.min_leaf_hessian
+            {
+                best_score = sum / weight;
+                best = Some(Found {
+                    runs: count,
+                    last,
+                    next,
+                    missing_left,
+                    left,
+                    score: best_score,
+                });
             }
-            if !criterion.allowed(left) || !criterion.allowed(right) {
-                continue;
+        };
+        let (mut count, mut last) = (0, 0);
+        for (code, sum) in runs.clone() {
+            if count > 0 && left.count() >= least {
+                if total.count() - left.count() < least {
+                    break;
+                }
+                try_here(left, count, last, Some(code));
             }
-            let score = criterion.score(left) + criterion.score(right);
-            if best.is_none_or(|b| score > b.3) {
-                best = Some((place, missing_left, left, score));
-            }
+            left += sum;
+            last = code;
+            count += 1;
+        }
+        // With missing values on the right, "all others left" is a boundary too.
+        if count > 0
+            && !missing_left
+            && !none_missing
+            && left.count() + missing.count() == total.count()
+        {
+            try_here(left, count, last, None);
         }
     }
     best

@@ -174,7 +174,8 @@ impl Report<'_> {
                 )
             }
         };
-        println!("model  {name} → {}   {gate}", version.stage);
+        let line = format!("model  {name} → {}   {gate}", version.stage);
+        println!("{}", line.trim_end());
         if let Some(report) = version.report.as_ref().filter(|r| !r.passed) {
             println!("{report}");
         }
