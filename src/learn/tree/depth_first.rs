@@ -13,7 +13,7 @@ use super::nodes::Tree;
 use super::partition::{Spare, partition};
 use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
 use super::sum::Sum;
-use crate::learn::features::Pack;
+use crate::learn::features::{Features, Pack};
 
 /// Limits of one tree.
 #[derive(Clone, Copy, Debug)]
@@ -213,11 +213,10 @@ impl Impurity for Variance<'_> {
             }
             self.runs.clear();
             self.runs.extend([(0, self.total - ones), (1, ones)]);
-        } else if rows.len() <= SORT_ROWS && column.bins > rows.len() && !column.has_missing {
+        } else if rows.len() <= SORT_ROWS && column.bins > rows.len() {
             // Code above position in one number: sorting them is stable and reads no second array.
             self.keys.clear();
-            let key =
-                |(i, row): (usize, &u32)| u32::from(column.codes[*row as usize]) << 16 | i as u32;
+            let key = |(i, row): (usize, &u32)| u32::from(column.code(*row)) << 16 | i as u32;
             self.keys.extend(rows.iter().enumerate().map(key));
             self.keys.sort_unstable();
             self.runs.clear();
@@ -227,6 +226,10 @@ impl Impurity for Variance<'_> {
                     Some(last) if last.0 == code => last.1 += sum,
                     _ => self.runs.push((code, sum)),
                 }
+            }
+            // Missing values without a fill have the largest code.
+            if let Some((_, sum)) = self.runs.pop_if(|run| run.0 == Features::MISSING) {
+                missing = sum;
             }
         } else {
             self.slots.resize(column.slots(), Sum::ZERO);

@@ -195,7 +195,9 @@ impl Tree {
         rows: &[u32],
         mut each: impl FnMut(usize, &[f64]),
     ) {
-        let plain = self.sets.is_empty() && columns.iter().all(|c| !c.has_missing);
+        // Without sets, and with a fill wherever something is missing, a comparison is all there is to do.
+        let stays_missing = |c: &Codes<'_>| c.has_missing && c.fill == Features::MISSING;
+        let plain = self.sets.is_empty() && !columns.iter().any(stays_missing);
         for (block, rows) in rows.chunks(LANES).enumerate() {
             let mut at = [0_usize; LANES];
             let mut arrived = false;
@@ -205,10 +207,15 @@ impl Tree {
                     let node = &self.nodes[*at];
                     let column = &columns[usize::from(node.feature)];
                     let code = column.codes[row as usize];
+                    let code = if code == Features::MISSING {
+                        column.fill
+                    } else {
+                        code
+                    };
                     let right = if plain {
                         code > node.code
                     } else {
-                        !self.goes_left(node, column, code)
+                        !self.goes_left(node, code)
                     };
                     *at = node.link as usize + usize::from(right);
                     arrived &= node.flags & LEAF != 0;
@@ -221,12 +228,7 @@ impl Tree {
     }
 
     #[inline]
-    fn goes_left(&self, node: &Node, column: &Codes<'_>, code: u8) -> bool {
-        let code = if code == Features::MISSING {
-            column.fill
-        } else {
-            code
-        };
+    fn goes_left(&self, node: &Node, code: u8) -> bool {
         if code == Features::MISSING {
             node.flags & MISSING_LEFT != 0
         } else if node.flags & SET != 0 {
