@@ -36,7 +36,7 @@ pub struct GbtParams {
     pub min_leaf: usize,
     /// Smallest sum of hessians of a leaf, at least 0.
     pub min_child_weight: f64,
-    /// Share of the rows that each round sees, in (0, 1].
+    /// Chance of each row to be seen by a round, in (0, 1].
     pub subsample: f64,
     /// Share of the features that each tree sees, in (0, 1].
     pub colsample: f64,
