@@ -32,6 +32,7 @@ pub(super) struct Boosting<'a> {
     hessians: Vec<f64>,
     /// What a tree reorders.
     rows: Vec<u32>,
+    /// By row of the dataset; those of the rows inside are of this round.
     sums: Vec<Sum>,
 }
 
@@ -61,7 +62,7 @@ impl<'a> Boosting<'a> {
             gradients: Vec::new(),
             hessians: Vec::new(),
             rows: Vec::new(),
-            sums: Vec::new(),
+            sums: vec![Sum::ZERO; all],
         }
     }
 
@@ -94,14 +95,15 @@ impl<'a> Boosting<'a> {
                 .zip(&self.hessians[part]);
             self.rows.clear();
             self.rows.extend_from_slice(&self.inside);
-            self.sums.clear();
-            self.sums.extend(places.map(|(g, h)| unit.row(*g, *h)));
+            for (&row, (g, h)) in self.inside.iter().zip(places) {
+                self.sums[row as usize] = unit.row(*g, *h);
+            }
             let mut grown = grow(
                 &self.columns,
                 &data.features.packs,
                 &chosen,
                 &mut self.rows,
-                &mut self.sums,
+                &self.sums,
                 &criterion,
                 &limits,
                 &mut self.arena,
