@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Task;
-use crate::stats::special::{sigmoid, softmax};
+use crate::stats::special::{exp, sigmoid, softmax};
 
 use super::features::Features;
 use super::learner::{LearnError, Model, TrainingSet};
@@ -16,7 +16,7 @@ use super::tree::sum::MAX_ROWS;
 /// How the sum of the trees becomes a prediction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Link {
+pub enum Link {
     /// The mean of the trees.
     Mean,
     /// The sum of the trees.
@@ -25,6 +25,8 @@ enum Link {
     Logistic,
     /// Softmax over the sums of each class; tree `i` belongs to class `i mod classes`.
     Softmax,
+    /// `e` to the sum.
+    Exp,
 }
 
 /// A fitted ensemble of trees.
@@ -79,17 +81,12 @@ impl TreeModel {
 
     pub(super) fn boosted(
         kind: &'static str,
-        task: Task,
+        link: Link,
         base: Vec<f64>,
         trees: Vec<Tree>,
         importance: Vec<f64>,
         binning: u64,
     ) -> Self {
-        let link = match task {
-            Task::Binary => Link::Logistic,
-            Task::Multiclass => Link::Softmax,
-            Task::Regression => Link::Identity,
-        };
         TreeModel {
             kind,
             link,
@@ -136,6 +133,7 @@ impl TreeModel {
             Link::Identity => {}
             Link::Logistic => out[0] = sigmoid(out[0]),
             Link::Softmax => softmax(out),
+            Link::Exp => out[0] = exp(out[0]),
         }
     }
 
@@ -155,7 +153,7 @@ impl TreeModel {
         }
         let fits = match saved.link {
             Link::Mean => true,
-            Link::Identity | Link::Logistic => saved.width == 1,
+            Link::Identity | Link::Logistic | Link::Exp => saved.width == 1,
             Link::Softmax => saved.width > 1,
         };
         if !fits {
