@@ -7,6 +7,7 @@ use crate::data::table::{Target, Task};
 use crate::seed::Seed;
 
 use super::features::Features;
+use super::tree::view::Ensemble;
 
 /// Why a learner or model could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +126,11 @@ pub trait Model: Send + Sync {
 
     /// Share of the total gain by feature, summing to 1 (or all 0); none where the model has no such notion.
     fn importance(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The trees it is made of, for explanation and export; none where it is not made of them.
+    fn ensemble(&self) -> Option<Ensemble<'_>> {
         None
     }
 

@@ -12,22 +12,7 @@ use super::features::Features;
 use super::learner::{LearnError, Model, TrainingSet};
 use super::tree::nodes::{Codes, SavedTree, Tree};
 use super::tree::sum::MAX_ROWS;
-
-/// How the sum of the trees becomes a prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Link {
-    /// The mean of the trees.
-    Mean,
-    /// The sum of the trees.
-    Identity,
-    /// The logistic function of the sum.
-    Logistic,
-    /// Softmax over the sums of each class; tree `i` belongs to class `i mod classes`.
-    Softmax,
-    /// `e` to the sum.
-    Exp,
-}
+use super::tree::view::{Ensemble, Link};
 
 /// A fitted ensemble of trees.
 pub struct TreeModel {
@@ -241,6 +226,16 @@ impl Model for TreeModel {
 
     fn importance(&self) -> Option<Vec<f64>> {
         Some(self.importance.clone())
+    }
+
+    fn ensemble(&self) -> Option<Ensemble<'_>> {
+        Some(Ensemble {
+            link: self.link,
+            width: self.width,
+            base: &self.base,
+            trees: &self.trees,
+            features: self.features,
+        })
     }
 
     fn save(&self) -> Result<String, LearnError> {

@@ -152,6 +152,7 @@ impl<'a> Boosting<'a> {
                 };
                 let value = step * self.params.learning_rate;
                 grown.tree.set_leaf(*node, &[value]);
+                grown.tree.set_cover(*node, f64::from(sum.count()));
                 for &row in &self.rows[range.clone()] {
                     raw[row as usize] += value;
                 }

@@ -18,8 +18,9 @@ use crate::data::table::Task;
 use crate::seed::Seed;
 
 use super::learner::{LearnError, Learner, Model, TrainingSet};
-use super::model::{Link, TreeModel};
+use super::model::TreeModel;
 use super::tree::nodes::Codes;
+use super::tree::view::Link;
 use boosting::{Boosting, Scores};
 
 const NAME: &str = "gbt";

@@ -44,6 +44,8 @@ pub(crate) trait Impurity {
     fn offer(&mut self, column: &Column<'_>, feature: u16, rows: &[u32], sums: &[Sum]) -> Offer;
     /// The numbers of the node entered last as a leaf.
     fn leaf(&self, out: &mut [f64]);
+    /// The weight of the rows of the node entered last.
+    fn cover(&self) -> f64;
 }
 
 /// Memory that the trees of one thread reuse.
@@ -109,6 +111,7 @@ pub(crate) fn grow<I: Impurity>(
         let Some(split) = found else {
             impurity.leaf(&mut values);
             tree.set_leaf(node, &values);
+            tree.set_cover(node, impurity.cover());
             continue;
         };
         let column = &columns[usize::from(split.feature)];
@@ -261,5 +264,9 @@ impl Impurity for Variance<'_> {
             } else {
                 0.0
             };
+    }
+
+    fn cover(&self) -> f64 {
+        self.criterion.parts(self.total).1
     }
 }

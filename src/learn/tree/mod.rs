@@ -14,6 +14,7 @@ pub(crate) mod gini;
 pub mod nodes;
 pub mod split;
 pub mod sum;
+pub mod view;
 
 mod histogram;
 mod partition;

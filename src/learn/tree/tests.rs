@@ -563,3 +563,99 @@ proptest! {
         }
     }
 }
+
+/// Every row that a tree was grown on is in the cover of one leaf, and the saved form keeps covers.
+#[test]
+fn covers_count_the_training_rows() {
+    for task in TASKS {
+        let (features, target) = distinct(task, 300);
+        let rows: Vec<u32> = (0..300).collect();
+        let weights: Vec<f64> = (0..300).map(|r| f64::from(r % 3)).collect();
+        let fills = vec![f64::NAN; features.len()];
+        let data = TrainingSet {
+            features: &features,
+            target: &target,
+            rows: &rows,
+            weights: Some(&weights),
+            fills: &fills,
+        };
+        let forest = ForestParams {
+            n_estimators: 3,
+            bootstrap: false,
+            ..ForestParams::default()
+        };
+        let boosting = GbtParams {
+            n_estimators: 3,
+            ..GbtParams::default()
+        };
+        let learners: [(Box<dyn Learner>, f64); 2] = [
+            (Box::new(forest.build().unwrap()), 300.0),
+            (Box::new(boosting.build().unwrap()), 200.0),
+        ];
+        for (learner, all) in learners {
+            let model = learner.fit(&data, Seed::root(1)).unwrap();
+            let load = crate::learn::table::find(model.kind()).unwrap().load;
+            let text = model.save().unwrap();
+            let loaded = load(&text).unwrap();
+            let trees = model.ensemble().unwrap().trees;
+            assert!(!trees.is_empty());
+            for (tree, again) in trees.iter().zip(loaded.ensemble().unwrap().trees) {
+                let covers = tree.covers().unwrap();
+                assert_eq!(covers[0], all, "{} {task:?}", model.kind());
+                assert!(covers.iter().all(|c| *c >= 1.0));
+                assert_eq!(again.covers().unwrap(), covers);
+            }
+            // As files were before covers: they load, and say that they have none.
+            let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for tree in old["trees"].as_array_mut().unwrap() {
+                tree.as_object_mut().unwrap().remove("cover").unwrap();
+            }
+            let old = load(&old.to_string()).unwrap();
+            assert!(old.ensemble().unwrap().trees[0].covers().is_none());
+        }
+    }
+}
+
+/// A walk by the view ends where prediction ends.
+#[test]
+fn the_view_predicts_as_the_tree() {
+    use super::view::{NodeView, goes_left};
+    let (features, target) = distinct(Task::Multiclass, 200);
+    let rows: Vec<u32> = (0..200).collect();
+    let fills = vec![f64::NAN; features.len()];
+    let data = TrainingSet {
+        features: &features,
+        target: &target,
+        rows: &rows,
+        weights: None,
+        fills: &fills,
+    };
+    let params = ForestParams {
+        n_estimators: 4,
+        ..ForestParams::default()
+    };
+    let model = params.build().unwrap().fit(&data, Seed::root(2)).unwrap();
+    for tree in model.ensemble().unwrap().trees {
+        for row in &rows {
+            let mut values = vec![0.0; features.len()];
+            features.decode_row(*row, &fills, &mut values);
+            let mut at = 0;
+            let found = loop {
+                match tree.node(at) {
+                    NodeView::Leaf { values } => break values,
+                    NodeView::Inner {
+                        feature,
+                        test,
+                        missing_left,
+                        left,
+                        right,
+                    } => {
+                        let left_here = goes_left(test, missing_left, values[feature]);
+                        at = if left_here { left } else { right };
+                    }
+                }
+            };
+            assert_eq!(found, tree.predict(&values));
+        }
+    }
+}

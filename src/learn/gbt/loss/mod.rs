@@ -17,7 +17,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Task;
-pub use crate::learn::model::Link;
+pub use crate::learn::tree::view::Link;
 
 pub use class::{Logistic, Softmax};
 pub use number::{Absolute, Huber, Poisson, Quantile, Squared, Tweedie};
