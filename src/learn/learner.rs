@@ -75,6 +75,17 @@ impl TrainingSet<'_> {
     pub fn weight(&self, row: u32) -> f64 {
         self.weights.map_or(1.0, |w| w[row as usize])
     }
+
+    /// The targets of some rows.
+    pub fn targets(&self, rows: &[u32]) -> Vec<f64> {
+        let value = |row: &u32| self.target.values[*row as usize];
+        rows.iter().map(value).collect()
+    }
+
+    /// The weights of some rows.
+    pub fn weights_of(&self, rows: &[u32]) -> Vec<f64> {
+        rows.iter().map(|&row| self.weight(row)).collect()
+    }
 }
 
 /// Something that can be fitted. Object-safe.

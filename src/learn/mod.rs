@@ -18,3 +18,4 @@ pub mod pipeline;
 pub mod preprocess;
 pub mod table;
 pub mod tree;
+pub mod weights;

@@ -1,10 +1,9 @@
 //! The rounds of a fit: rows, gradients, one tree per output, scores.
 
-use rand::Rng as _;
-
-use super::loss;
+use super::loss::{Bounds, Loss, weighted_quantile};
 use super::params::GbtParams;
-use crate::learn::learner::TrainingSet;
+use super::{NAME, rows};
+use crate::learn::learner::{LearnError, TrainingSet};
 use crate::learn::tree::Column;
 use crate::learn::tree::best_first::{Arena, Limits, grow};
 use crate::learn::tree::nodes::{Codes, Tree};
@@ -15,6 +14,7 @@ use crate::seed::Rng;
 /// The state of one fit.
 pub(super) struct Boosting<'a> {
     params: &'a GbtParams,
+    loss: &'a dyn Loss,
     columns: Vec<Column<'a>>,
     pub base: Vec<f64>,
     /// The score so far, `output × rows of the dataset + row`.
@@ -30,6 +30,8 @@ pub(super) struct Boosting<'a> {
     targets: Vec<f64>,
     gradients: Vec<f64>,
     hessians: Vec<f64>,
+    /// What GOSS multiplies rows of the dataset by; filled only where leaves are quantiles.
+    factors: Vec<f64>,
     /// What a tree reorders.
     rows: Vec<u32>,
     /// By row of the dataset; those of the rows inside are of this round.
@@ -37,11 +39,17 @@ pub(super) struct Boosting<'a> {
 }
 
 impl<'a> Boosting<'a> {
-    pub fn new(params: &'a GbtParams, data: &TrainingSet<'a>) -> Self {
-        let base = loss::start(data);
+    pub fn new(params: &'a GbtParams, loss: &'a dyn Loss, data: &TrainingSet<'a>) -> Self {
+        let mut base = vec![0.0; loss.outputs(data.target.classes.len())];
+        loss.start(
+            &data.targets(data.rows),
+            &data.weights_of(data.rows),
+            &mut base,
+        );
         let all = data.features.rows;
         Boosting {
             params,
+            loss,
             columns: Column::of(data),
             raw: base
                 .iter()
@@ -61,18 +69,42 @@ impl<'a> Boosting<'a> {
             targets: Vec::new(),
             gradients: Vec::new(),
             hessians: Vec::new(),
+            factors: Vec::new(),
             rows: Vec::new(),
             sums: vec![Sum::ZERO; all],
         }
     }
 
     /// Adds one tree per output and returns the position of the first one.
-    pub fn round(&mut self, data: &TrainingSet<'_>, codes: &[Codes<'_>], rng: &mut Rng) -> usize {
+    ///
+    /// # Errors
+    /// When the loss gives derivatives that no tree can be grown from.
+    pub fn round(
+        &mut self,
+        data: &TrainingSet<'_>,
+        codes: &[Codes<'_>],
+        rng: &mut Rng,
+    ) -> Result<usize, LearnError> {
         let first = self.trees.len();
-        if self.params.subsample < 1.0 {
-            self.draw_rows(data.rows, rng);
+        let share = self.params.subsample;
+        if share < 1.0 {
+            rows::draw(rng, share, data.rows, &mut self.inside, &mut self.outside);
         }
-        let unit = self.differentiate(data);
+        // As in LightGBM, GOSS waits until the scores say something.
+        let rounds = first / self.base.len();
+        let goss = self.params.goss_top < 1.0
+            && rounds as f64 >= (1.0 / self.params.learning_rate).floor();
+        if goss {
+            self.inside.clear();
+            self.inside.extend_from_slice(data.rows);
+        }
+        let mut bounds = self.differentiate(data)?;
+        if goss {
+            let factor = self.keep_large(rng);
+            bounds.gradient *= factor;
+            bounds.hessian *= factor;
+        }
+        let unit = FixedPoint::new(self.inside.len(), bounds.gradient, bounds.hessian);
         let inside = self.inside.len();
         let criterion = Criterion {
             unit,
@@ -111,8 +143,16 @@ impl<'a> Boosting<'a> {
             );
             let all = data.features.rows;
             let raw = &mut self.raw[class * all..(class + 1) * all];
+            let quantile = self.loss.leaf_quantile();
             for (node, range, sum) in &grown.leaves {
-                let value = criterion.leaf(*sum) * self.params.learning_rate;
+                let step = match quantile {
+                    Some(level) => {
+                        let rows = &self.rows[range.clone()];
+                        leaf_quantile(data, raw, rows, &self.factors, level)
+                    }
+                    None => criterion.leaf(*sum),
+                };
+                let value = step * self.params.learning_rate;
                 grown.tree.set_leaf(*node, &[value]);
                 grown.tree.set_cover(*node, f64::from(sum.count()));
                 for &row in &self.rows[range.clone()] {
@@ -127,60 +167,72 @@ impl<'a> Boosting<'a> {
                 });
             self.trees.push(grown.tree);
         }
-        first
+        Ok(first)
     }
 
-    /// Each row is inside with the chance `subsample`, as in LightGBM; when none is, all are.
-    fn draw_rows(&mut self, rows: &[u32], rng: &mut Rng) {
-        let chance = (self.params.subsample * 2_f64.powi(32)) as u64;
-        let n = rows.len();
-        self.inside.resize(n, 0);
-        self.outside.resize(n, 0);
-        let (mut inside, mut outside) = (0, 0);
-        for &row in rows {
-            let taken = u64::from(rng.next_u32()) < chance;
-            // Both places are written and one of them advances: no branch to mispredict.
-            self.inside[inside] = row;
-            self.outside[outside] = row;
-            inside += usize::from(taken);
-            outside += usize::from(!taken);
+    /// GOSS: takes rows out of those inside. Returns what the rows that were drawn are multiplied by.
+    fn keep_large(&mut self, rng: &mut Rng) -> f64 {
+        let (n, outputs) = (self.inside.len(), self.base.len());
+        let (top, other) = (self.params.goss_top, self.params.goss_other);
+        let goss = rows::goss(rng, top, other, n, &self.gradients, &self.hessians);
+        let kept = goss.kept.len();
+        let factor = |drawn: bool| if drawn { goss.factor } else { 1.0 };
+        // Values move to lower places only, and output by output.
+        for output in 0..outputs {
+            for (to, &(from, drawn)) in goss.kept.iter().enumerate() {
+                let (to, from) = (output * kept + to, output * n + from);
+                self.gradients[to] = self.gradients[from] * factor(drawn);
+                self.hessians[to] = self.hessians[from] * factor(drawn);
+            }
         }
-        if inside == 0 {
-            self.inside.copy_from_slice(rows);
-            (inside, outside) = (n, 0);
+        self.gradients.truncate(outputs * kept);
+        self.hessians.truncate(outputs * kept);
+        self.outside.clear();
+        if self.loss.leaf_quantile().is_some() {
+            self.factors.resize(self.raw.len() / outputs, 1.0);
+        }
+        let mut next = goss.kept.iter().peekable();
+        let mut inside = 0;
+        for place in 0..n {
+            let row = self.inside[place];
+            match next.next_if(|k| k.0 == place) {
+                Some(&(_, drawn)) => {
+                    if let Some(f) = self.factors.get_mut(row as usize) {
+                        *f = factor(drawn);
+                    }
+                    self.inside[inside] = row;
+                    inside += 1;
+                }
+                None => self.outside.push(row),
+            }
         }
         self.inside.truncate(inside);
-        self.outside.truncate(outside);
+        goss.factor
     }
 
-    /// Gradients and hessians of the loss at the current scores of the rows inside, and units that hold them.
-    fn differentiate(&mut self, data: &TrainingSet<'_>) -> FixedPoint {
-        let (n, all, classes) = (self.inside.len(), data.features.rows, self.base.len());
-        let (mut largest_gradient, mut largest_hessian) =
-            (self.largest_weight, self.largest_weight);
+    /// Gradients and hessians of the loss at the current scores of the rows inside, and how large they can be.
+    fn differentiate(&mut self, data: &TrainingSet<'_>) -> Result<Bounds, LearnError> {
+        let (n, all, outputs) = (self.inside.len(), data.features.rows, self.base.len());
         let targets = self.inside.iter().map(|&r| data.target.values[r as usize]);
         self.targets.clear();
         self.targets.extend(targets);
         // Scores first, side by side and output by output; gradients take their place.
         self.gradients.clear();
-        for class in 0..classes {
-            let raw = &self.raw[class * all..(class + 1) * all];
+        for output in 0..outputs {
+            let raw = &self.raw[output * all..(output + 1) * all];
             self.gradients
                 .extend(self.inside.iter().map(|&r| raw[r as usize]));
         }
-        self.hessians.clear();
-        self.hessians.resize(n * classes, 1.0);
-        let (gradient, hessian) = loss::differentiate(
-            data.target.task,
-            &self.targets,
-            &mut self.gradients,
-            &mut self.hessians,
-        );
-        largest_gradient *= gradient;
-        largest_hessian *= hessian;
+        self.hessians.resize(n * outputs, 0.0);
+        self.loss
+            .differentiate(&self.targets, &mut self.gradients, &mut self.hessians);
+        let bounds = match self.loss.bounds(outputs) {
+            Some(bounds) => bounds,
+            None => self.look()?,
+        };
         if data.weights.is_some() {
-            for class in 0..classes {
-                let part = class * n..(class + 1) * n;
+            for output in 0..outputs {
+                let part = output * n..(output + 1) * n;
                 let places = self.gradients[part.clone()]
                     .iter_mut()
                     .zip(&mut self.hessians[part]);
@@ -190,7 +242,34 @@ impl<'a> Boosting<'a> {
                 }
             }
         }
-        FixedPoint::new(n, largest_gradient, largest_hessian)
+        Ok(Bounds {
+            gradient: bounds.gradient * self.largest_weight,
+            hessian: bounds.hessian * self.largest_weight,
+        })
+    }
+
+    /// The bounds of what a loss gave that promises none.
+    fn look(&self) -> Result<Bounds, LearnError> {
+        let largest = |values: &[f64]| values.iter().fold(0.0, |l, v: &f64| f64::max(l, v.abs()));
+        let sums = |values: &[f64]| values.iter().sum::<f64>();
+        // `max` passes over NaN and a sum does not.
+        let bad = !sums(&self.gradients).is_finite()
+            || !sums(&self.hessians).is_finite()
+            || self.hessians.iter().any(|h| *h < 0.0);
+        if bad {
+            return Err(LearnError::Data {
+                learner: NAME,
+                what: format!(
+                    "the loss `{}` gave derivatives that are not finite, or a second one below 0, in round {}; a smaller `learning_rate` may help",
+                    self.loss.name(),
+                    self.trees.len() / self.base.len() + 1
+                ),
+            });
+        }
+        Ok(Bounds {
+            gradient: largest(&self.gradients),
+            hessian: largest(&self.hessians),
+        })
     }
 
     fn draw_features(&self, rng: &mut Rng) -> Vec<usize> {
@@ -200,38 +279,29 @@ impl<'a> Boosting<'a> {
             return (0..n).collect();
         }
         let (mut taken, mut others) = (Vec::new(), Vec::new());
-        sample(rng, n, take, &mut taken, &mut others);
+        rows::sample(rng, n, take, &mut taken, &mut others);
         taken.into_iter().map(|i| i as usize).collect()
     }
 }
 
-/// Takes exactly `take` of `0..n` at random (Knuth, algorithm S): those taken and the others, both ascending.
-pub(super) fn sample(
-    rng: &mut Rng,
-    n: usize,
-    take: usize,
-    taken: &mut Vec<u32>,
-    others: &mut Vec<u32>,
-) {
-    taken.resize(n, 0);
-    others.resize(n, 0);
-    let (mut in_taken, mut in_others) = (0, 0);
-    for i in 0..n {
-        let needed = (take - in_taken) as u64;
-        let take_it = (u64::from(rng.next_u32()) * (n - i) as u64) >> 32 < needed;
-        // Both places are written and one of them advances: no branch to mispredict.
-        taken[in_taken.min(n - 1)] = i as u32;
-        others[in_others.min(n - 1)] = i as u32;
-        in_taken += usize::from(take_it);
-        in_others += usize::from(!take_it);
-    }
-    taken.truncate(in_taken);
-    others.truncate(in_others);
+/// The quantile of what the scores lack to the targets, over the rows of a leaf.
+fn leaf_quantile(
+    data: &TrainingSet<'_>,
+    raw: &[f64],
+    rows: &[u32],
+    factors: &[f64],
+    level: f64,
+) -> f64 {
+    let left = |r: &u32| data.target.values[*r as usize] - raw[*r as usize];
+    let weight = |r: &u32| data.weight(*r) * factors.get(*r as usize).unwrap_or(&1.0);
+    let left: Vec<f64> = rows.iter().map(left).collect();
+    let weights: Vec<f64> = rows.iter().map(weight).collect();
+    weighted_quantile(&left, &weights, level)
 }
 
 /// Raw scores of some rows, class-major: `class × rows + row`.
 pub(super) struct Scores {
-    pub raw: Vec<f64>,
+    raw: Vec<f64>,
     rows: usize,
 }
 
@@ -250,5 +320,17 @@ impl Scores {
     pub fn add(&mut self, class: usize, tree: &Tree, codes: &[Codes<'_>], rows: &[u32]) {
         let raw = &mut self.raw[class * self.rows..(class + 1) * self.rows];
         tree.for_each_leaf(codes, rows, |place, leaf| raw[place] += leaf[0]);
+    }
+
+    /// The weighted mean of the loss.
+    pub fn loss(&self, loss: &dyn Loss, data: &TrainingSet<'_>, rows: &[u32]) -> f64 {
+        let mut losses = vec![0.0; rows.len()];
+        loss.losses(&data.targets(rows), &self.raw, &mut losses);
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (loss, &row) in losses.iter().zip(rows) {
+            sum += data.weight(row) * loss;
+            weights += data.weight(row);
+        }
+        if weights > 0.0 { sum / weights } else { 0.0 }
     }
 }
