@@ -12,13 +12,16 @@
 //! schema, NaN for missing. Results do not depend on the number of threads.
 
 mod dependence;
+mod effect;
 mod permutation;
+pub mod picture;
 mod quadrature;
 mod shap;
 #[cfg(test)]
 mod tests;
 
 pub use dependence::{Dependence, Place, dependence};
+pub use effect::{Direction, Effect, effects};
 pub use permutation::{Importance, Truth, permutation};
 pub use shap::{Shap, tree_shap};
 
@@ -27,6 +30,8 @@ use rayon::prelude::*;
 use super::metric::MetricError;
 use super::pipeline::Pipeline;
 use super::preprocess::{Encode, Transform};
+use super::tree::view::Link;
+use crate::data::table::Task;
 
 /// Why there is no explanation.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,34 @@ pub enum ExplainError {
     /// The metric has no value for these rows.
     #[error(transparent)]
     Metric(#[from] MetricError),
+}
+
+/// What SHAP values of an output are measured in.
+pub fn unit(pipeline: &Pipeline, output: usize) -> String {
+    let card = &pipeline.card;
+    let link = pipeline.model.ensemble().map(|e| e.link);
+    let class = match card.task {
+        Task::Regression => return card.target.clone(),
+        Task::Binary => &card.classes[1],
+        Task::Multiclass => &card.classes[output],
+    };
+    let what = match link {
+        Some(Link::Logistic) => "log odds of",
+        Some(Link::Softmax) => "score (before softmax) of",
+        _ => "probability of",
+    };
+    format!("{what} {} = {class}", card.target)
+}
+
+/// A cell as its reader knows it: a number, a level, or `missing`.
+pub fn cell_text(pipeline: &Pipeline, column: usize, value: f64) -> String {
+    let field = &pipeline.transform.schema.fields[column];
+    if value.is_nan() {
+        "missing".to_owned()
+    } else {
+        let level = field.levels.get(value as usize).cloned();
+        level.unwrap_or_else(|| value.to_string())
+    }
 }
 
 /// The column of the schema that each feature is made of.
