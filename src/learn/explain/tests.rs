@@ -208,3 +208,269 @@ fn groups_add_up_their_features() {
     assert_eq!(grouped.score(0, 1), shap.score(0, 1));
     assert_eq!(grouped.mean_abs(), [4.0, 7.0]);
 }
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    model: Box<serde_json::value::RawValue>,
+    rows: Vec<Vec<Option<f64>>>,
+    base: Vec<f64>,
+    /// `rows × outputs × features`.
+    values: Vec<Vec<Vec<f64>>>,
+}
+
+fn golden() -> Vec<(Case, Pipeline, Vec<f64>)> {
+    let text = include_str!("../../../tests/golden/shap.json");
+    let golden: Golden = serde_json::from_str(text).unwrap();
+    let open = |case: Case| {
+        let pipeline = Pipeline::load(case.model.get().as_bytes()).unwrap();
+        let cells = case.rows.iter().flatten();
+        let rows = cells.map(|c| c.unwrap_or(f64::NAN)).collect();
+        (case, pipeline, rows)
+    };
+    golden.cases.into_iter().map(open).collect()
+}
+
+/// The package sums fractions of long products in another order; both are far from 1e-9 of the truth.
+#[test]
+fn values_are_those_of_the_shap_package() {
+    let cases = golden();
+    assert!(cases.len() >= 6);
+    let (mut sets, mut missing) = (0, 0);
+    for (case, pipeline, rows) in cases {
+        sets += case.model.get().matches("\"sets\"").count();
+        missing += rows.iter().filter(|v| v.is_nan()).count();
+        let found = tree_shap(
+            &pipeline.model.ensemble().unwrap(),
+            &encode(&pipeline, &rows),
+        )
+        .unwrap();
+        assert_eq!(found.rows(), case.rows.len());
+        for (ours, theirs) in found.base.iter().zip(&case.base) {
+            assert!(
+                (ours - theirs).abs() < 1e-9,
+                "{}: base {ours} {theirs}",
+                case.name
+            );
+        }
+        for (row, outputs) in case.values.iter().enumerate() {
+            for (output, features) in outputs.iter().enumerate() {
+                assert_eq!(features.len(), found.features);
+                for (ours, theirs) in found.row(row, output).iter().zip(features) {
+                    assert!(
+                        (ours - theirs).abs() < 1e-9,
+                        "{}: {ours} {theirs}",
+                        case.name
+                    );
+                }
+            }
+        }
+    }
+    assert!(
+        sets > 0 && missing > 0,
+        "the cases hold level sets and missing values"
+    );
+}
+
+#[test]
+fn threads_do_not_change_values() {
+    for (case, pipeline, rows) in golden() {
+        let rows = rows.repeat(20);
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| shap(&pipeline, &rows).unwrap())
+        };
+        let one = on(1);
+        for threads in [2, 8] {
+            assert_eq!(on(threads), one, "{}", case.name);
+        }
+        // By column, they add up to what the model says.
+        let link = pipeline.model.ensemble().unwrap().link;
+        let predictions = predict(&pipeline, &rows);
+        for (row, prediction) in predictions.chunks(one.width).enumerate() {
+            let mut scores: Vec<f64> = (0..one.width).map(|o| one.score(row, o)).collect();
+            match link {
+                Link::Mean | Link::Identity => {}
+                Link::Logistic => scores[0] = crate::stats::special::sigmoid(scores[0]),
+                Link::Softmax => crate::stats::special::softmax(&mut scores),
+            }
+            for (score, said) in scores.iter().zip(prediction) {
+                assert!((score - said).abs() < 1e-9, "{}: {score} {said}", case.name);
+            }
+        }
+    }
+}
+
+/// A model whose trees know no covers, as files of the first release have them.
+#[test]
+fn old_files_predict_and_say_that_they_cannot_be_explained() {
+    let (case, pipeline, rows) = golden().swap_remove(0);
+    let mut file: serde_json::Value = serde_json::from_str(case.model.get()).unwrap();
+    for tree in file["model"]["trees"].as_array_mut().unwrap() {
+        tree.as_object_mut().unwrap().remove("cover").unwrap();
+    }
+    let old = Pipeline::load(file.to_string().as_bytes()).unwrap();
+    assert_eq!(predict(&old, &rows), predict(&pipeline, &rows));
+    assert!(matches!(shap(&old, &rows), Err(ExplainError::NoCovers)));
+}
+
+/// What permutation importance says must follow from the definition: the mean over all shuffles of a column is the
+/// mean over all pairs of a row and a cell, which is computed here.
+#[test]
+fn permutation_importance_is_the_loss_of_shuffling() {
+    let (_, pipeline, rows) = golden().swap_remove(2);
+    let columns = pipeline.transform.schema.fields.len();
+    let count = rows.len() / columns;
+    let truth: Vec<f64> = predict(&pipeline, &rows).iter().map(|p| p + 0.1).collect();
+    let metric = crate::learn::metric::find("mse").unwrap();
+    let truth_of = Truth {
+        values: &truth,
+        metric,
+    };
+    let importance = permutation(&pipeline, &rows, truth_of, 400, Seed::root(3)).unwrap();
+    assert!((importance.score - 0.01).abs() < 1e-12);
+    for (column, (mean, _)) in importance.summary().into_iter().enumerate() {
+        let mut all = 0.0;
+        for row in 0..count {
+            for from in 0..count {
+                let mut cells = rows[row * columns..(row + 1) * columns].to_vec();
+                cells[column] = rows[from * columns + column];
+                let error = predict(&pipeline, &cells)[0] - truth[row];
+                all += error * error;
+            }
+        }
+        let expected = all / (count * count) as f64 - importance.score;
+        assert!(
+            (mean - expected).abs() < 0.05 * expected + 1e-12,
+            "{column}: {mean} {expected}"
+        );
+        assert_eq!(mean == 0.0, expected.abs() < 1e-15);
+    }
+    let again = permutation(&pipeline, &rows, truth_of, 400, Seed::root(3)).unwrap();
+    assert_eq!(again, importance);
+}
+
+#[test]
+fn partial_dependence_is_the_mean_of_changed_rows() {
+    for (case, pipeline, rows) in golden() {
+        let fields = pipeline.transform.schema.fields.clone();
+        for (column, field) in fields.iter().enumerate() {
+            let one = dependence(&pipeline, &rows, &field.name, 5, 3).unwrap();
+            assert_eq!((one.column, one.levels), (column, !field.levels.is_empty()));
+            assert!(
+                one.places.len() >= 2 && one.places.windows(2).all(|p| p[0].value < p[1].value)
+            );
+            for place in &one.places {
+                let mut changed = rows.clone();
+                changed
+                    .chunks_mut(fields.len())
+                    .for_each(|row| row[column] = place.value);
+                let predictions = predict(&pipeline, &changed);
+                let count = predictions.len() / pipeline.width();
+                for (output, mean) in place.mean.iter().enumerate() {
+                    let own = predictions.iter().skip(output).step_by(pipeline.width());
+                    let expected = own.sum::<f64>() / count as f64;
+                    assert!((mean - expected).abs() < 1e-12, "{}", case.name);
+                }
+                assert_eq!(
+                    place.curves[..pipeline.width()],
+                    predictions[..pipeline.width()]
+                );
+            }
+            let shares: f64 = one.places.iter().map(|p| p.share).sum();
+            let last = one.places.last().unwrap().share;
+            assert!((if one.levels { shares } else { last } - 1.0).abs() < 1e-12);
+        }
+        let error = dependence(&pipeline, &rows, "nothing", 5, 3).unwrap_err();
+        assert!(error.to_string().contains("`n1`, `n2`"), "{error}");
+    }
+}
+
+/// Gain by column sums to 1, and effects are sorted with the largest first.
+#[test]
+fn effects_name_the_level_that_raises_most() {
+    for (_, pipeline, rows) in golden() {
+        assert!((gain(&pipeline).unwrap().iter().sum::<f64>() - 1.0).abs() < 1e-9);
+        let all = shap(&pipeline, &rows).unwrap();
+        let effects = effects(&pipeline, &rows, &all, 0);
+        assert!(effects.windows(2).all(|e| e[0].mean_abs >= e[1].mean_abs));
+        for effect in effects {
+            if let Direction::Levels(levels) = effect.direction {
+                let count: usize = levels.iter().map(|l| l.1).sum();
+                let width = pipeline.transform.schema.fields.len();
+                let cells = rows.iter().skip(effect.column).step_by(width);
+                assert_eq!(count, cells.filter(|v| !v.is_nan()).count());
+                assert!(levels.windows(2).all(|l| l[0].2 >= l[1].2));
+            }
+        }
+    }
+}
+
+/// Names and levels of the data cannot become markup, and the page asks nothing of other places.
+#[test]
+fn pages_hold_no_markup_of_the_data() {
+    for (case, mut pipeline, rows) in golden() {
+        let evil = "<script>alert(\"1\")</script>&'";
+        for field in &mut pipeline.transform.schema.fields {
+            field.name = format!("{evil}{}", field.name);
+            field
+                .levels
+                .iter_mut()
+                .for_each(|l| *l = format!("{evil}{l}"));
+        }
+        let all = shap(&pipeline, &rows).unwrap();
+        let effects = effects(&pipeline, &rows, &all, 0);
+        let columns = pipeline.transform.schema.fields.clone();
+        let first = dependence(&pipeline, &rows, &columns[0].name, 5, 3).unwrap();
+        let last = dependence(&pipeline, &rows, &columns[5].name, 5, 3).unwrap();
+        let mut page = picture::Page::new(evil, &[(evil, evil.to_owned())]);
+        page.section(
+            evil,
+            evil,
+            &picture::beeswarm(&pipeline, &rows, &all, &effects, 0),
+        );
+        page.section(
+            evil,
+            "",
+            &picture::waterfall(&pipeline, &rows[..6], &all, 0, 0),
+        );
+        page.section(evil, "", &picture::dependence(&pipeline, &[first, last], 0));
+        let bar = |label: &str, value| picture::Bar {
+            label: label.to_owned(),
+            value,
+            spread: Some(0.25),
+            note: evil.to_owned(),
+        };
+        page.section(
+            evil,
+            "",
+            &picture::bars(&[bar(evil, 1.0), bar("b", -0.5)], evil),
+        );
+        let text = page.finish();
+        assert!(
+            !text.contains("<script") && !text.contains("NaN") && !text.contains("http"),
+            "{}",
+            case.name
+        );
+        for (open, close) in [
+            ("<svg", "</svg>"),
+            ("<g>", "</g>"),
+            ("<text", "</text>"),
+            ("<title>", "</title>"),
+        ] {
+            assert_eq!(
+                text.matches(open).count(),
+                text.matches(close).count(),
+                "{open}"
+            );
+        }
+    }
+}
