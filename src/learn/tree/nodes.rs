@@ -39,14 +39,47 @@ pub enum Split {
     In(LevelSet),
 }
 
+/// One node in one word, so that a step down reads memory once: the left child, which the right one follows, in the lower
+/// half, then the feature, the bound and the flags. A leaf is its own left child and sends everything there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Node {
-    /// The left child, the right one follows. A leaf is its own left child.
-    link: u32,
-    feature: u16,
-    /// The largest code that goes left; 255 in a leaf.
-    code: u8,
-    flags: u8,
+struct Node(u64);
+
+impl Node {
+    /// `code` is the largest that goes left.
+    fn inner(link: u32, feature: u16, code: u8, flags: u8) -> Node {
+        // A missing value has the largest code, which goes right. To send it left, one is added to its code and to all
+        // others, so that it becomes 0: no branch asks for it.
+        let shift = u8::from(flags & MISSING_LEFT != 0);
+        let bound = code.wrapping_add(shift);
+        let upper = u64::from(feature) | u64::from(bound) << 16 | u64::from(flags) << 24;
+        Node(u64::from(link) | upper << 32)
+    }
+
+    fn leaf(at: u32) -> Node {
+        Node::inner(at, 0, u8::MAX, LEAF)
+    }
+
+    #[inline(always)]
+    fn link(self) -> usize {
+        (self.0 & 0xffff_ffff) as usize
+    }
+
+    #[inline(always)]
+    fn feature(self) -> usize {
+        (self.0 >> 32 & 0xffff) as usize
+    }
+
+    #[inline(always)]
+    fn flags(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// Whether a code goes right.
+    #[inline(always)]
+    fn right(self, code: u8) -> bool {
+        let shift = (self.0 >> 57 & 1) as u8;
+        code.wrapping_add(shift) > (self.0 >> 48) as u8
+    }
 }
 
 /// A decision tree. Nodes are stored so that both children of a node are neighbours.
@@ -109,12 +142,7 @@ impl Tree {
         let link = self.nodes.len() as u32;
         self.covers.push(0.0);
         self.numbers.push(number);
-        self.nodes.push(Node {
-            link,
-            feature: 0,
-            code: u8::MAX,
-            flags: LEAF | MISSING_LEFT,
-        });
+        self.nodes.push(Node::leaf(link));
     }
 
     /// Turns the leaf `node` into an inner node and returns its left child; the right one follows.
@@ -138,12 +166,7 @@ impl Tree {
             }
         };
         self.numbers[node] = number;
-        self.nodes[node] = Node {
-            link: left as u32,
-            feature,
-            code,
-            flags,
-        };
+        self.nodes[node] = Node::inner(left as u32, feature, code, flags);
         left
     }
 
@@ -165,21 +188,21 @@ impl Tree {
     /// Node `at`, in `0..len()`; 0 is the root, and children come after their parent.
     pub fn node(&self, at: usize) -> NodeView<'_> {
         let node = &self.nodes[at];
-        if node.flags & LEAF != 0 {
+        if node.flags() & LEAF != 0 {
             return NodeView::Leaf {
                 values: self.leaf(at),
             };
         }
         NodeView::Inner {
-            feature: usize::from(node.feature),
-            test: if node.flags & SET != 0 {
+            feature: node.feature(),
+            test: if node.flags() & SET != 0 {
                 Test::In(&self.sets[self.numbers[at] as usize])
             } else {
                 Test::AtMost(self.numbers[at])
             },
-            missing_left: node.flags & MISSING_LEFT != 0,
-            left: node.link as usize,
-            right: node.link as usize + 1,
+            missing_left: node.flags() & MISSING_LEFT != 0,
+            left: node.link(),
+            right: node.link() + 1,
         }
     }
 
@@ -215,22 +238,19 @@ impl Tree {
     #[inline(always)]
     fn next(&self, at: usize, row: &[f64]) -> (usize, bool) {
         let node = self.nodes[at];
-        let x = row[usize::from(node.feature)];
+        let x = row[node.feature()];
         let number = self.numbers[at];
-        let left = if node.flags & SET == 0 {
+        let left = if node.flags() & SET == 0 {
             // All three are looked at: which it is cannot be predicted, so nothing must branch on it.
             (x <= number)
-                | (node.flags & LEAF != 0)
-                | (x.is_nan() & (node.flags & MISSING_LEFT != 0))
+                | (node.flags() & LEAF != 0)
+                | (x.is_nan() & (node.flags() & MISSING_LEFT != 0))
         } else if (0.0..f64::from(Features::MISSING)).contains(&x) {
             in_set(&self.sets[number as usize], x as u8)
         } else {
-            node.flags & MISSING_LEFT != 0
+            node.flags() & MISSING_LEFT != 0
         };
-        (
-            node.link as usize + usize::from(!left),
-            node.flags & LEAF != 0,
-        )
+        (node.link() + usize::from(!left), node.flags() & LEAF != 0)
     }
 
     /// The leaf numbers of an encoded row; NaN is missing. An unknown level, below 0 or above 254, counts as missing.
@@ -306,19 +326,18 @@ impl Tree {
                 arrived = true;
                 for (at, start) in at.iter_mut().zip(starts) {
                     let node = nodes[*at];
-                    let mut code = codes.by_row[start + usize::from(node.feature)];
+                    let mut code = codes.by_row[start + node.feature()];
                     if FILLS && code == Features::MISSING {
-                        code = codes.fills[usize::from(node.feature)];
+                        code = codes.fills[node.feature()];
                     }
-                    let left = if code == Features::MISSING {
-                        node.flags & MISSING_LEFT != 0
-                    } else if SETS && node.flags & SET != 0 {
-                        in_set(&self.sets[self.numbers[*at] as usize], code)
+                    let right = if SETS && node.flags() & SET != 0 && code != Features::MISSING {
+                        !in_set(&self.sets[self.numbers[*at] as usize], code)
                     } else {
-                        code <= node.code
+                        node.right(code)
                     };
-                    *at = node.link as usize + usize::from(!left);
-                    arrived &= node.flags & LEAF != 0;
+                    let next = node.link() + usize::from(right);
+                    arrived &= next == *at;
+                    *at = next;
                 }
             }
             for (lane, at) in at[..rows.len()].iter().enumerate() {
@@ -330,16 +349,16 @@ impl Tree {
     /// Collects the thresholds by feature; false when a feature is asked for levels as well as for thresholds.
     pub(crate) fn thresholds(&self, kinds: &mut [FeatureKind]) -> bool {
         for (node, number) in self.nodes.iter().zip(&self.numbers) {
-            if node.flags & LEAF != 0 {
+            if node.flags() & LEAF != 0 {
                 continue;
             }
-            let kind = &mut kinds[usize::from(node.feature)];
+            let kind = &mut kinds[node.feature()];
             match kind {
-                FeatureKind::Numeric { edges } if node.flags & SET == 0 => edges.push(*number),
+                FeatureKind::Numeric { edges } if node.flags() & SET == 0 => edges.push(*number),
                 FeatureKind::Numeric { edges } if edges.is_empty() => {
                     *kind = FeatureKind::Categorical { levels: 254 };
                 }
-                FeatureKind::Categorical { .. } if node.flags & SET != 0 => {}
+                FeatureKind::Categorical { .. } if node.flags() & SET != 0 => {}
                 _ => return false,
             }
         }
@@ -349,10 +368,16 @@ impl Tree {
     /// Sets the code of every threshold to its place among the `edges` of its feature.
     pub(crate) fn recode(&mut self, kinds: &[FeatureKind]) {
         for (node, number) in self.nodes.iter_mut().zip(&self.numbers) {
-            if node.flags & (LEAF | SET) == 0
-                && let FeatureKind::Numeric { edges } = &kinds[usize::from(node.feature)]
+            if node.flags() & (LEAF | SET) == 0
+                && let FeatureKind::Numeric { edges } = &kinds[node.feature()]
             {
-                node.code = edges.partition_point(|e| e < number) as u8;
+                let code = edges.partition_point(|e| e < number) as u8;
+                *node = Node::inner(
+                    node.link() as u32,
+                    node.feature() as u16,
+                    code,
+                    node.flags(),
+                );
             }
         }
     }
@@ -361,9 +386,9 @@ impl Tree {
     pub(crate) fn to_saved(&self) -> SavedTree {
         SavedTree {
             number: self.numbers.clone(),
-            link: self.nodes.iter().map(|n| n.link).collect(),
-            feature: self.nodes.iter().map(|n| n.feature).collect(),
-            flags: self.nodes.iter().map(|n| n.flags).collect(),
+            link: self.nodes.iter().map(|n| n.link() as u32).collect(),
+            feature: self.nodes.iter().map(|n| n.feature() as u16).collect(),
+            flags: self.nodes.iter().map(|n| n.flags()).collect(),
             sets: self.sets.clone(),
             values: self.values.clone(),
             cover: self.leaf_covers(),
@@ -374,7 +399,7 @@ impl Tree {
     fn leaf_covers(&self) -> Vec<f32> {
         let nodes = self.nodes.iter().zip(&self.covers);
         let covers: Vec<f32> = nodes
-            .filter(|(node, _)| node.flags & LEAF != 0)
+            .filter(|(node, _)| node.flags() & LEAF != 0)
             .map(|(_, cover)| *cover)
             .collect();
         if covers.contains(&0.0) {
@@ -406,34 +431,24 @@ impl Tree {
         let mut nodes = Vec::with_capacity(n);
         for i in 0..n {
             let number = saved.number[i];
-            let mut node = Node {
-                link: saved.link[i],
-                feature: saved.feature[i],
-                code: 0,
-                flags: saved.flags[i],
-            };
-            let link = node.link as usize;
-            if node.flags & LEAF != 0 {
+            let mut node = Node::inner(saved.link[i], saved.feature[i], 0, saved.flags[i]);
+            let link = node.link();
+            if node.flags() & LEAF != 0 {
                 let at = number as usize;
                 if width > 1 && (number < 0.0 || at + width > saved.values.len()) {
                     return Err(bad("a leaf points outside of the values"));
                 }
                 // Whatever the file says, who has arrived stays.
-                node = Node {
-                    link: i as u32,
-                    feature: 0,
-                    code: u8::MAX,
-                    flags: LEAF | MISSING_LEFT,
-                };
+                node = Node::leaf(i as u32);
             } else {
                 if link <= i || link + 1 >= n {
                     return Err(bad("a node points outside of the tree or back"));
                 }
-                if usize::from(node.feature) >= features {
+                if node.feature() >= features {
                     return Err(bad("a node asks for a feature that is not there"));
                 }
                 let set_ok = number >= 0.0 && (number as usize) < saved.sets.len();
-                if node.flags & SET != 0 && !set_ok {
+                if node.flags() & SET != 0 && !set_ok {
                     return Err(bad("a node points outside of the level sets"));
                 }
             }
@@ -441,7 +456,7 @@ impl Tree {
         }
         let mut covers = Vec::new();
         if !saved.cover.is_empty() {
-            let leaf = |node: &Node| node.flags & LEAF != 0;
+            let leaf = |node: &Node| node.flags() & LEAF != 0;
             if saved.cover.len() != nodes.iter().filter(|n| leaf(n)).count() {
                 return Err(bad("its leaves and their covers differ in number"));
             }
