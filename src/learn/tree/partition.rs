@@ -55,9 +55,8 @@ fn by(
     let n = rows.len();
     if spare.rows.len() < n {
         spare.rows.resize(n, 0);
-        spare.sums.resize(n, Sum::ZERO);
     }
-    let (spare_rows, spare_sums) = (&mut spare.rows[..n], &mut spare.sums[..n]);
+    let spare_rows = &mut spare.rows[..n];
     // Both places are written every time and only one advances: no branch to mispredict. The left place never
     // overtakes the reading one.
     let (mut lefts, mut rights) = (0, 0);
@@ -73,7 +72,10 @@ fn by(
         rows[lefts..].copy_from_slice(&spare_rows[..rights]);
         return lefts;
     };
-    let sums = &mut sums[..n];
+    if spare.sums.len() < n {
+        spare.sums.resize(n, Sum::ZERO);
+    }
+    let (sums, spare_sums) = (&mut sums[..n], &mut spare.sums[..n]);
     for i in 0..n {
         let (row, sum) = (rows[i], sums[i]);
         let goes_left = left(row);
