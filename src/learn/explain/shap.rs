@@ -333,18 +333,22 @@ impl<'a> Plan<'a> {
                     let goes_left = goes_left(node.test, node.missing_left, x);
                     state[place] = [State::Right, State::Left][usize::from(goes_left)];
                     let at = place * 8 + usize::from(!goes_left) * 4;
-                    down[left] = product(&parent, &table[at]);
-                    down[right] = product(&parent, &table[at + 1]);
+                    multiply(&mut down[left], &parent, &table[at]);
+                    multiply(&mut down[right], &parent, &table[at + 1]);
                 } else {
                     state[place] = State::Off;
-                    down[left] = parent.map(|p| p * node.shares[0]);
-                    down[right] = parent.map(|p| p * node.shares[1]);
+                    multiply(&mut down[left], &parent, &[node.shares[0]; N]);
+                    multiply(&mut down[right], &parent, &[node.shares[1]; N]);
                 }
             }
             let outputs = self.leaves[0].1.len();
             for k in 0..outputs {
                 for &(node, values) in &self.leaves {
-                    up[node as usize] = down[node as usize].map(|p| p * values[k]);
+                    multiply(
+                        &mut up[node as usize],
+                        &down[node as usize],
+                        &[values[k]; N],
+                    );
                 }
                 let output = if outputs == 1 { self.output } else { k };
                 let out = &mut out[output * features..(output + 1) * features];
@@ -354,21 +358,28 @@ impl<'a> Plan<'a> {
                         let at = place * 8 + usize::from(state[place] == State::Right) * 4;
                         let (l, r) = (&table[at + 2], &table[at + 3]);
                         let mut sum = 0.0;
-                        for lane in 0..N {
-                            sum += l[lane] * left[lane] + r[lane] * right[lane];
+                        for ((l, left), (r, right)) in l.iter().zip(&left).zip(r.iter().zip(&right))
+                        {
+                            sum += l * left + r * right;
                         }
                         out[node.feature as usize] += sum;
                     }
-                    up[node.node as usize] = std::array::from_fn(|lane| left[lane] + right[lane]);
+                    let sums = up[node.node as usize].iter_mut();
+                    for ((sum, left), right) in sums.zip(&left).zip(&right) {
+                        *sum = left + right;
+                    }
                 }
             }
         }
     }
 }
 
+/// A plain loop, which is vectorized; closures over arrays are calls that the compiler does not always remove.
 #[inline(always)]
-fn product<const N: usize>(a: &[f64; N], b: &[f64; N]) -> [f64; N] {
-    std::array::from_fn(|lane| a[lane] * b[lane])
+fn multiply<const N: usize>(out: &mut [f64; N], a: &[f64; N], b: &[f64; N]) {
+    for ((out, a), b) in out.iter_mut().zip(a).zip(b) {
+        *out = a * b;
+    }
 }
 
 impl Tables {
