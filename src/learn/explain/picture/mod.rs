@@ -119,7 +119,7 @@ pub fn number(value: f64) -> String {
         } else {
             value.to_string()
         };
-    } else if size >= 1e7 || size < 1e-4 {
+    } else if !(1e-4..1e7).contains(&size) {
         format!("{value:.2e}")
     } else if size >= 100.0 {
         format!("{value:.0}")
@@ -198,7 +198,7 @@ impl Scale {
             }
             // No minus before nothing.
             let value = if value == 0.0 { 0.0 } else { value };
-            let text = if step >= 1e6 || step < 1e-6 {
+            let text = if !(1e-6..1e6).contains(&step) {
                 format!("{value:e}")
             } else {
                 format!("{value:.digits$}")
