@@ -19,3 +19,4 @@ pub mod pipeline;
 pub mod preprocess;
 pub mod table;
 pub mod tree;
+pub mod weights;

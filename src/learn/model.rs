@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Task;
-use crate::stats::special::{sigmoid, softmax};
+use crate::stats::special::{exp, sigmoid, softmax};
 
 use super::features::Features;
 use super::learner::{LearnError, Model, TrainingSet};
@@ -66,17 +66,12 @@ impl TreeModel {
 
     pub(super) fn boosted(
         kind: &'static str,
-        task: Task,
+        link: Link,
         base: Vec<f64>,
         trees: Vec<Tree>,
         importance: Vec<f64>,
         binning: u64,
     ) -> Self {
-        let link = match task {
-            Task::Binary => Link::Logistic,
-            Task::Multiclass => Link::Softmax,
-            Task::Regression => Link::Identity,
-        };
         TreeModel {
             kind,
             link,
@@ -123,6 +118,7 @@ impl TreeModel {
             Link::Identity => {}
             Link::Logistic => out[0] = sigmoid(out[0]),
             Link::Softmax => softmax(out),
+            Link::Exp => out[0] = exp(out[0]),
         }
     }
 
@@ -142,7 +138,7 @@ impl TreeModel {
         }
         let fits = match saved.link {
             Link::Mean => true,
-            Link::Identity | Link::Logistic => saved.width == 1,
+            Link::Identity | Link::Logistic | Link::Exp => saved.width == 1,
             Link::Softmax => saved.width > 1,
         };
         if !fits {
