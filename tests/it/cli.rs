@@ -18,6 +18,7 @@ const VERBS: &[&[&str]] = &[
     &["best"],
     &["show"],
     &["predict"],
+    &["explain"],
     &["registry"],
     &["registry", "list"],
     &["registry", "show"],
@@ -278,6 +279,163 @@ fn predict_to_stdout_to_a_file_and_from_stdin() {
     desk.write("none.csv", "a,b\n");
     let none = desk.run(&[&base[..], &["none.csv"]].concat());
     assert!(matches!(none.status.code(), Some(0 | 2)));
+}
+
+#[test]
+fn explain_as_table_json_and_page() {
+    let desk = small("");
+    desk.done(&["study", "e.yaml", "--quiet"]);
+    let base = ["explain", "--model", "small:1", "--input", "d.csv"];
+    let mut all = String::new();
+    for args in [
+        &[][..],
+        &["--row", "7"],
+        &["--method", "gain"],
+        &["--method", "permutation", "--repeats", "3"],
+        &["--method", "partial", "--column", "b"],
+    ] {
+        let shown = desk.done(&[&base[..], args].concat());
+        all.push_str(&format!("$ automl explain {}\n{shown}\n", args.join(" ")));
+        // Every method has every form; the same question gives the same bytes.
+        let html = desk.done(&[&base[..], args, &["--format", "html"]].concat());
+        assert!(html.starts_with("<!doctype html>") && html.ends_with("</html>\n"));
+        assert!(html.contains("<svg") && !html.contains("<script") && !html.contains("http"));
+        assert_eq!(
+            html,
+            desk.done(&[&base[..], args, &["--format", "html"]].concat())
+        );
+        let json = desk.json(&[&base[..], args, &["--format", "json"]].concat());
+        assert_eq!(json["rows_used"], 60);
+        let names: Vec<&str> = json["columns"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|c| c["name"].as_str())
+            .collect();
+        assert!(names.contains(&"b"), "{names:?}");
+    }
+    snapshot!("explain", all);
+    // Values add up to the score, and the logistic function of that is the prediction.
+    let json = desk.json(&[&base[..], &["--format", "json"]].concat());
+    let rows = json["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 60);
+    let scored = desk.done(&["predict", "--model", "small:1", "--input", "d.csv"]);
+    for (row, line) in rows.iter().zip(scored.lines().skip(1)) {
+        let values = row["values"][0].as_object().unwrap().values();
+        let sum: f64 =
+            values.map(|v| v.as_f64().unwrap()).sum::<f64>() + json["base"][0].as_f64().unwrap();
+        let said: f64 = line.split(',').nth(1).unwrap().parse().unwrap();
+        assert!((1.0 / (1.0 + (-sum).exp()) - said).abs() < 1e-9);
+        assert!((row["prediction"][0].as_f64().unwrap() - said).abs() < 1e-12);
+    }
+    // Some of the rows, at random and with the one that was asked for; into a file, whole or not at all.
+    let some = [
+        &base[..],
+        &["--rows", "10", "--row", "60", "--format", "json"],
+    ]
+    .concat();
+    let (out, err) = desk.ends(0, &[&some[..], &["--output", "x.json"]].concat());
+    assert_eq!(out, "");
+    assert!(
+        err.starts_with("note: 1") && err.contains("of 60 rows, drawn at random"),
+        "{err}"
+    );
+    let json: Json = serde_json::from_str(&desk.read("x.json")).unwrap();
+    assert_eq!(json["rows"][0]["row"], 60);
+}
+
+#[test]
+fn what_cannot_be_explained_says_what_to_do() {
+    let desk = small("");
+    desk.done(&["study", "e.yaml", "--quiet"]);
+    desk.write("x.csv", "a,b\n0.5,p\n");
+    desk.write("none.csv", "a,b\n");
+    desk.write("odd.csv", "a,b,y\n0.5,p,yes\n0.5,p,maybe\n");
+    desk.write("one.csv", "a,b,y\n0.5,p,yes\n0.1,p,yes\n");
+    let file = "automl-store/artifacts/models/small/1/model.json";
+    let mut old: Json = serde_json::from_str(&desk.read(file)).unwrap();
+    for tree in old["model"]["trees"].as_array_mut().unwrap() {
+        tree.as_object_mut().unwrap().remove("cover").unwrap();
+    }
+    desk.write("old.json", old.to_string());
+    let asks = |model: &str, input: &str, more: &[&str], says: &str| {
+        let message =
+            desk.refused(&[&["explain", "--model", model, "--input", input], more].concat());
+        assert!(message.contains(says), "{message}");
+    };
+    let permutation = ["--method", "permutation"];
+    asks(
+        "small:1",
+        "x.csv",
+        &permutation,
+        "`x.csv` has no column `y`",
+    );
+    asks(
+        "small:1",
+        "odd.csv",
+        &permutation,
+        "`odd.csv` line 3, column `y`: `maybe` is none of the model's classes, no, yes",
+    );
+    asks("small:1", "one.csv", &permutation, "`roc_auc` is undefined");
+    asks(
+        "small:1",
+        "d.csv",
+        &["--method", "permutation", "--metric", "rmse"],
+        "`rmse` is not a metric of a binary task",
+    );
+    asks(
+        "small:1",
+        "none.csv",
+        &[],
+        "`none.csv` has a header and no rows",
+    );
+    asks(
+        "small:1",
+        "x.csv",
+        &["--row", "2"],
+        "--row 2: `x.csv` has one row",
+    );
+    asks(
+        "small:1",
+        "d.csv",
+        &["--row", "1", "--method", "gain"],
+        "--row goes with --method shap",
+    );
+    asks(
+        "small:1",
+        "d.csv",
+        &["--method", "partial", "--column", "c"],
+        "the model does not use a column `c`; it uses `a`, `b`",
+    );
+    asks(
+        "small:1",
+        "d.csv",
+        &["--class", "no"],
+        "of two classes the positive one is explained, `yes`",
+    );
+    asks(
+        "small:1",
+        "d.csv",
+        &["--class", "x"],
+        "none of the model's classes, no, yes",
+    );
+    asks(
+        "old.json",
+        "d.csv",
+        &[],
+        "fit the model again with this release, or use the method `permutation`",
+    );
+    asks("small:1", "missing.csv", &[], "cannot read `missing.csv`");
+    // What does not need covers works on an old file too.
+    desk.done(&[
+        "explain",
+        "--model",
+        "old.json",
+        "--input",
+        "d.csv",
+        "--method",
+        "permutation",
+    ]);
 }
 
 #[test]

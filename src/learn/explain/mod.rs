@@ -78,6 +78,9 @@ pub fn unit(pipeline: &Pipeline, output: usize) -> String {
     let card = &pipeline.card;
     let link = pipeline.model.ensemble().map(|e| e.link);
     let class = match card.task {
+        Task::Regression if link == Some(Link::Exp) => {
+            return format!("logarithm of {}", card.target);
+        }
         Task::Regression => return card.target.clone(),
         Task::Binary => &card.classes[1],
         Task::Multiclass => &card.classes[output],

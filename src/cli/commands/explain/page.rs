@@ -24,7 +24,8 @@ pub(super) fn write(desk: &Desk<'_>, found: &Found<'_>) -> String {
             "model",
             format!("{} ({})", desk.model, desk.pipeline.model.kind()),
         ),
-        ("rows", format!("{} in {rows}", desk.input)),
+        ("rows", rows),
+        ("input", desk.input.clone()),
         ("fitted on", card.dataset.clone()),
     ];
     match found {
@@ -37,7 +38,6 @@ pub(super) fn write(desk: &Desk<'_>, found: &Found<'_>) -> String {
         }
         Found::Gain(_) | Found::Partial(_) => {}
     }
-    facts[1].1 = format!("{rows}, {}", desk.input);
     let mut page = Page::new(&format!("What {predicted} rests on"), &facts);
     match found {
         Found::Shap {
@@ -134,13 +134,9 @@ fn single_rows(page: &mut Page, desk: &Desk<'_>, shap: &Shap, predictions: &[f64
         let card = &desk.pipeline.card;
         let said = match card.task {
             Task::Regression => format!("predicted {}", score(prediction)),
-            Task::Binary => format!("probability of {} {}", card.classes[1], score(prediction)),
-            Task::Multiclass => {
-                format!(
-                    "probability of {} {}",
-                    card.classes[desk.output],
-                    score(prediction)
-                )
+            _ => {
+                let class = usize::max(desk.output, usize::from(card.task == Task::Binary));
+                format!("probability of {} {prediction:.4}", card.classes[class])
             }
         };
         let row = &desk.rows.values[place * columns..(place + 1) * columns];

@@ -107,7 +107,12 @@ pub(super) fn read(
     if let Some(number) = choice.row
         && number > all
     {
-        bail!("--row {number}: `{shown}` has {all} rows, counted from 1 without the header");
+        let last = if all == 1 {
+            "one row".to_owned()
+        } else {
+            format!("{all} rows")
+        };
+        bail!("--row {number}: `{shown}` has {last}; they are counted from 1, without the header");
     }
     if let Some(asked) = asked
         && !kept.iter().any(|k| k.number == asked.number)

@@ -3,7 +3,7 @@
 
 use super::{Scale, escape, number, open, short, text, vertical};
 use crate::data::table::Kind;
-use crate::learn::explain::{Effect, Shap};
+use crate::learn::explain::{Direction, Effect, Shap};
 use crate::learn::pipeline::Pipeline;
 
 /// Most columns shown; the others are in one last line.
@@ -13,7 +13,7 @@ const DOTS: usize = 700;
 const LABEL: f64 = 178.0;
 const SWARM: (f64, f64) = (196.0, 766.0);
 const BARS: (f64, f64) = (800.0, 910.0);
-const LINE: f64 = 38.0;
+const LINE: f64 = 42.0;
 
 /// Colours from low to high; legible on white and on black.
 const COLOURS: [&str; 7] = [
@@ -91,6 +91,9 @@ pub fn beeswarm(
             (x.at(value(row, effect.column)), shade)
         });
         out += &swarm(dots.collect(), y);
+        if let Direction::Levels(levels) = &effect.direction {
+            out += &names(levels, &field.levels, &x, y);
+        }
         let end = bar.at(effect.mean_abs);
         out += &format!(
             "<rect x=\"{:.1}\" y=\"{:.1}\" width=\"{:.1}\" height=\"14\" rx=\"2\" fill=\"var(--bar)\"/>\n",
@@ -109,9 +112,28 @@ pub fn beeswarm(
     out + "</svg>\n"
 }
 
+/// The names of levels below their mean values, those with most rows first; a name that has no room is left out.
+fn names(levels: &[(usize, usize, f64)], names: &[String], x: &Scale, y: f64) -> String {
+    let mut order = levels.to_vec();
+    order.sort_by_key(|l| (std::cmp::Reverse(l.1), l.0));
+    let mut taken: Vec<(f64, f64)> = Vec::new();
+    let mut out = String::new();
+    for (level, _, mean) in order {
+        let name = &names[level];
+        let (at, half) = (x.at(mean), 3.0 + 2.9 * name.chars().count().min(22) as f64);
+        let (from, to) = (at - half, at + half);
+        if from < SWARM.0 || to > SWARM.1 || taken.iter().any(|t| from < t.1 && to > t.0) {
+            continue;
+        }
+        taken.push((from, to));
+        out += &text("l", at, y + LINE / 2.0 - 1.5, "middle", &short(name, 22));
+    }
+    out
+}
+
 fn legend(y: f64) -> String {
     let mut out = text("s", SWARM.0, y + 4.0, "start", "value of the column: low");
-    let start = SWARM.0 + 146.0;
+    let start = SWARM.0 + 162.0;
     for (i, colour) in COLOURS.iter().enumerate() {
         let x = start + 17.0 * i as f64;
         out += &format!(
@@ -172,10 +194,10 @@ fn swarm(dots: Vec<(f64, Option<usize>)>, y: f64) -> String {
     order.sort_by_key(|&i| (place(dots[i].0), dots[i].1, i));
     let mut paths = vec![String::new(); COLOURS.len() + 1];
     for group in order.chunk_by(|&a, &b| place(dots[a].0) == place(dots[b].0)) {
-        let step = f64::min(3.4, (LINE - 9.0) / group.len() as f64);
+        let step = f64::min(3.4, (LINE - 17.0) / group.len() as f64);
         for (i, &dot) in group.iter().enumerate() {
             // From the bottom up, so that colours lie side by side.
-            let offset = ((group.len() - 1) as f64 / 2.0 - i as f64) * step;
+            let offset = ((group.len() - 1) as f64 / 2.0 - i as f64) * step - 3.0;
             let (x, shade) = dots[dot];
             paths[shade.unwrap_or(COLOURS.len())] += &format!("M{x:.1} {:.1}h0", y + offset);
         }

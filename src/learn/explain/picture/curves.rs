@@ -7,7 +7,7 @@ use crate::learn::pipeline::Pipeline;
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 250.0;
 
-/// One picture per dependence, side by side, all on one scale. `share` has a number per picture, shown as its rank.
+/// One picture per dependence, side by side, all on one scale.
 pub fn dependence(pipeline: &Pipeline, all: &[Dependence], output: usize) -> String {
     let outputs = pipeline.width();
     let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -94,7 +94,7 @@ fn levels(one: &Dependence, output: usize, name: &str) -> String {
         .iter()
         .map(|p| p.mean[output])
         .fold(0.0, f64::min);
-    let x = Scale::new(low, high, 150.0, WIDTH - 100.0);
+    let x = Scale::new(low, high, 150.0, WIDTH - 136.0);
     let shown = &one.places[..one.places.len().min(24)];
     let line = f64::min(34.0, 190.0 / shown.len().max(1) as f64).max(20.0);
     let height = f64::max(HEIGHT * 0.5, line * shown.len() as f64 + 36.0);

@@ -74,7 +74,7 @@ dt{font-size:12px;color:var(--soft)}dd{margin:0;font-weight:600;font-variant-num
 section{margin-top:40px}
 svg{display:block;width:100%;height:auto;overflow:visible}
 svg text{fill:var(--ink);font:13px system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}
-svg .s{fill:var(--soft);font-size:12px}svg .n{font-size:12px;font-variant-numeric:tabular-nums}
+svg .s{fill:var(--soft);font-size:12px}svg .l{fill:var(--soft);font-size:10.5px}svg .n{font-size:12px;font-variant-numeric:tabular-nums}
 svg .g{stroke:var(--line);stroke-width:1;fill:none}svg .z{stroke:var(--soft);stroke-width:1;fill:none}
 svg .b{fill:var(--faint)}svg .d{fill:none;stroke-width:4.6;stroke-linecap:round;stroke-opacity:.72}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(400px,1fr));gap:30px 34px}
@@ -119,14 +119,16 @@ pub fn number(value: f64) -> String {
         } else {
             value.to_string()
         };
-    } else if size >= 1e7 || size < 1e-4 {
+    } else if !(1e-4..1e7).contains(&size) {
         format!("{value:.2e}")
     } else if size >= 100.0 {
         format!("{value:.0}")
     } else if size >= 10.0 {
         format!("{value:.1}")
-    } else if size >= 0.1 {
+    } else if size >= 1.0 {
         format!("{value:.2}")
+    } else if size >= 0.01 {
+        format!("{value:.3}")
     } else {
         format!("{value:.4}")
     };
@@ -196,7 +198,7 @@ impl Scale {
             }
             // No minus before nothing.
             let value = if value == 0.0 { 0.0 } else { value };
-            let text = if step >= 1e6 || step < 1e-6 {
+            let text = if !(1e-6..1e6).contains(&step) {
                 format!("{value:e}")
             } else {
                 format!("{value:.digits$}")

@@ -44,8 +44,8 @@ pub fn waterfall(
         sum += step.2;
         (low, high) = (low.min(sum), high.max(sum));
     }
-    let pad = (high - low) * 0.04;
-    let x = Scale::new(low - pad, high + pad, 310.0, 890.0);
+    let pad = (high - low) * 0.02;
+    let x = Scale::new(low - pad, high + pad, 360.0, 880.0);
     let (top, line) = (34.0, 31.0);
     let bottom = top + line * steps.len() as f64;
     let mut out = open(960.0, bottom + 54.0, "SHAP values of one row");
