@@ -5,6 +5,8 @@
 //! Kept ones are taken when they are there and made again when not, with the same bits: the result does not depend on
 //! what was kept, on threads, or on how often the study was interrupted.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use rayon::prelude::*;
@@ -189,21 +191,31 @@ impl Job {
         best: &'t TrialRecord,
     ) -> Vec<&'t TrialRecord> {
         let direction = self.direction();
-        let mut distinct: Vec<&TrialRecord> = vec![best];
-        for trial in trials {
+        let mut distinct: Vec<&TrialRecord> = Vec::new();
+        let mut known: BTreeMap<String, usize> = BTreeMap::new();
+        let others = trials.iter().map(Arc::as_ref);
+        for trial in std::iter::once(best).chain(others.filter(|t| t.number != best.number)) {
             let complete = trial.state == TrialState::Complete;
             let Some(value) = trial.value().filter(|v| complete && v.is_finite()) else {
                 continue;
             };
-            match distinct.iter_mut().find(|t| t.params == trial.params) {
-                None => distinct.push(trial),
-                Some(same) => {
+            match known.entry(format!("{:?}", trial.params)) {
+                Entry::Vacant(place) => {
+                    place.insert(distinct.len());
+                    distinct.push(trial);
+                }
+                Entry::Occupied(at) => {
+                    let same = &mut distinct[*at.get()];
                     let before = same.value().unwrap_or(f64::NAN);
-                    if same.number != best.number && direction.better(value, before) {
+                    if direction.better(value, before) {
                         *same = trial;
                     }
                 }
             }
+        }
+        if distinct.is_empty() {
+            // A best trial with an infinite value, and no other.
+            distinct.push(best);
         }
         distinct.sort_by_key(|t| t.number);
         let learners: Vec<String> = distinct
