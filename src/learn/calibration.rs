@@ -106,17 +106,19 @@ pub struct Calibration {
 
 impl Calibration {
     /// Fits maps to `predictions`, row-major with `width` probabilities per row (1 for two classes), and the class index
-    /// of each row.
+    /// of each row. Rows of weight 0 do not count; without `weights` each counts once.
     ///
     /// # Errors
-    /// [`LearnError::Data`] without rows, or when predictions and rows do not fit.
+    /// [`LearnError::Data`] without rows of weight, or when predictions, rows and weights do not fit.
     pub fn fit(
         method: Method,
         width: usize,
         predictions: &[f64],
         truth: &[f64],
+        weights: Option<&[f64]>,
     ) -> Result<Self, LearnError> {
-        if truth.is_empty() || width == 0 || predictions.len() != truth.len() * width {
+        let counted = weights.is_none_or(|w| w.len() == truth.len() && w.iter().any(|w| *w > 0.0));
+        if truth.is_empty() || width == 0 || predictions.len() != truth.len() * width || !counted {
             return Err(LearnError::Data {
                 learner: NAME,
                 what: format!(
@@ -128,15 +130,16 @@ impl Calibration {
         }
         let maps = (0..width).map(|output| {
             let class = if width == 1 { 1 } else { output };
-            let p: Vec<f64> = predictions[output..]
-                .iter()
-                .step_by(width)
-                .copied()
-                .collect();
-            let y: Vec<bool> = truth.iter().map(|t| *t as usize == class).collect();
+            let rows = predictions[output..].iter().step_by(width).zip(truth);
+            let rows = rows.enumerate().map(|(i, (&p, t))| Row {
+                p,
+                positive: *t as usize == class,
+                weight: weights.map_or(1.0, |w| w[i]),
+            });
+            let rows: Vec<Row> = rows.filter(|r| r.weight > 0.0).collect();
             match method {
-                Method::Isotonic => isotonic(&p, &y),
-                Method::Platt => platt(&p, &y),
+                Method::Isotonic => isotonic(rows),
+                Method::Platt => platt(&rows),
             }
         });
         Ok(Calibration {
@@ -168,38 +171,45 @@ impl Calibration {
     }
 }
 
+/// A predicted probability and what became of it.
+struct Row {
+    p: f64,
+    positive: bool,
+    weight: f64,
+}
+
 /// Pools adjacent violators, equal probabilities first.
-fn isotonic(p: &[f64], y: &[bool]) -> Map {
-    let mut order: Vec<usize> = (0..p.len()).collect();
-    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
-    // Blocks of a first and a last probability with positives and rows. Counts are exact, so means are compared exactly.
+fn isotonic(mut rows: Vec<Row>) -> Map {
+    // Stable: sums are those of the rows in their order.
+    rows.sort_by(|a, b| a.p.total_cmp(&b.p));
+    // Blocks of a first and a last probability, with the weights of positives and of all rows.
     struct Block {
         first: f64,
         last: f64,
-        positives: u64,
-        rows: u64,
+        positives: f64,
+        rows: f64,
     }
     let mut points: Vec<Block> = Vec::new();
-    for &i in &order {
-        let positive = u64::from(y[i]);
+    for row in &rows {
+        let positive = if row.positive { row.weight } else { 0.0 };
         match points.last_mut() {
-            Some(block) if block.last == p[i] => {
+            Some(block) if block.last == row.p => {
                 block.positives += positive;
-                block.rows += 1;
+                block.rows += row.weight;
             }
             _ => points.push(Block {
-                first: p[i],
-                last: p[i],
+                first: row.p,
+                last: row.p,
                 positives: positive,
-                rows: 1,
+                rows: row.weight,
             }),
         }
     }
     let mut blocks: Vec<Block> = Vec::new();
     for mut block in points {
+        // Without weights these are counts, and the comparison is exact.
         while let Some(before) = blocks.last()
-            && u128::from(before.positives) * u128::from(block.rows)
-                >= u128::from(block.positives) * u128::from(before.rows)
+            && before.positives * block.rows >= block.positives * before.rows
         {
             block.first = before.first;
             block.positives += before.positives;
@@ -210,7 +220,7 @@ fn isotonic(p: &[f64], y: &[bool]) -> Map {
     }
     let (mut x, mut level) = (Vec::new(), Vec::new());
     for block in blocks {
-        let mean = block.positives as f64 / block.rows as f64;
+        let mean = (block.positives / block.rows).min(1.0);
         x.push(block.first);
         level.push(mean);
         if block.last > block.first {
@@ -222,31 +232,37 @@ fn isotonic(p: &[f64], y: &[bool]) -> Map {
 }
 
 /// Newton's method on slope and intercept; the objective is convex and each step is halved until it falls.
-fn platt(p: &[f64], y: &[bool]) -> Map {
-    let scores: Vec<f64> = p.iter().map(|p| logit(*p)).collect();
-    let positives = y.iter().filter(|y| **y).count() as f64;
-    let negatives = y.len() as f64 - positives;
+fn platt(rows: &[Row]) -> Map {
+    let weight = |positive: bool| {
+        let own = rows.iter().filter(|r| r.positive == positive);
+        own.map(|r| r.weight).sum::<f64>()
+    };
+    let (positives, negatives) = (weight(true), weight(false));
     let (high, low) = (
         (positives + 1.0) / (positives + 2.0),
         1.0 / (negatives + 2.0),
     );
-    let target: Vec<f64> = y.iter().map(|y| if *y { high } else { low }).collect();
+    // Logit, target and weight.
+    let rows: Vec<(f64, f64, f64)> = rows
+        .iter()
+        .map(|r| (logit(r.p), if r.positive { high } else { low }, r.weight))
+        .collect();
     let loss = |slope: f64, intercept: f64| -> f64 {
-        let rows = scores.iter().zip(&target);
-        rows.map(|(s, t)| {
-            let z = slope * s + intercept;
-            ln(1.0 + exp(-z.abs())) + z.max(0.0) - t * z
-        })
-        .sum()
+        rows.iter()
+            .map(|(s, t, w)| {
+                let z = slope * s + intercept;
+                w * (ln(1.0 + exp(-z.abs())) + z.max(0.0) - t * z)
+            })
+            .sum()
     };
     let (mut slope, mut intercept) = (0.0, ln((positives + 1.0) / (negatives + 1.0)));
     let mut at = loss(slope, intercept);
     for _ in 0..100 {
         // A small ridge keeps the matrix regular where all scores are the same.
         let (mut a, mut b, mut c, mut g, mut h) = (1e-12, 0.0, 1e-12, 0.0, 0.0);
-        for (s, t) in scores.iter().zip(&target) {
+        for (s, t, w) in &rows {
             let q = sigmoid(slope * s + intercept);
-            let (v, r) = (q * (1.0 - q), t - q);
+            let (v, r) = (w * q * (1.0 - q), w * (t - q));
             a += v * s * s;
             b += v * s;
             c += v;
@@ -426,7 +442,7 @@ mod tests {
             let (p, truth) = (numbers(&case["p"]), numbers(&case["truth"]));
             // Isotonic means are sums in another order; L-BFGS ends some 1e-6 before Newton's method.
             for (method, tolerance) in [(Method::Isotonic, 1e-12), (Method::Platt, 2e-5)] {
-                let fitted = Calibration::fit(method, 1, &p, &truth).unwrap();
+                let fitted = Calibration::fit(method, 1, &p, &truth, None).unwrap();
                 let theirs = numbers(&case[method.name()]);
                 for (at, theirs) in numbers(&case["at"]).iter().zip(&theirs) {
                     let mut ours = [*at];
@@ -451,7 +467,7 @@ mod tests {
             p.extend((0..3).map(|c| if c == class { 0.8 } else { 0.1 }));
         }
         for method in [Method::Isotonic, Method::Platt] {
-            let fitted = Calibration::fit(method, 3, &p, &truth).unwrap();
+            let fitted = Calibration::fit(method, 3, &p, &truth, None).unwrap();
             let mut row = [0.1, 0.8, 0.1];
             fitted.apply(&mut row);
             assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12);
@@ -464,6 +480,32 @@ mod tests {
     }
 
     #[test]
+    fn a_weight_of_two_is_a_row_twice() {
+        let p: Vec<f64> = (0..40).map(|i| f64::from(i * 17 % 40) / 40.0).collect();
+        let truth: Vec<f64> = (0..40)
+            .map(|i| f64::from(u8::from(p[i] + 0.3 * f64::from(i as u32 % 3) > 0.6)))
+            .collect();
+        let weights: Vec<f64> = (0..40).map(|i| f64::from(i % 3)).collect();
+        let mut rows = Vec::new();
+        for (i, weight) in weights.iter().enumerate() {
+            rows.extend(std::iter::repeat_n(i, *weight as usize));
+        }
+        let (many_p, many_truth): (Vec<f64>, Vec<f64>) =
+            rows.iter().map(|&i| (p[i], truth[i])).unzip();
+        for method in [Method::Isotonic, Method::Platt] {
+            let weighted = Calibration::fit(method, 1, &p, &truth, Some(&weights)).unwrap();
+            let repeated = Calibration::fit(method, 1, &many_p, &many_truth, None).unwrap();
+            for at in [0.0, 0.2, 0.55, 0.9, 1.0] {
+                let (mut a, mut b) = ([at], [at]);
+                weighted.apply(&mut a);
+                repeated.apply(&mut b);
+                assert!((a[0] - b[0]).abs() < 1e-9, "{method:?} {at}: {a:?} {b:?}");
+            }
+        }
+        assert!(Calibration::fit(Method::Platt, 1, &p, &truth, Some(&[0.0; 40])).is_err());
+    }
+
+    #[test]
     fn extremes_are_probabilities() {
         for (p, truth) in [
             (vec![0.0, 1.0, 0.5], vec![0.0, 1.0, 1.0]),
@@ -473,7 +515,7 @@ mod tests {
             (vec![1.0, 0.0], vec![0.0, 1.0]),
         ] {
             for method in [Method::Isotonic, Method::Platt] {
-                let fitted = Calibration::fit(method, 1, &p, &truth).unwrap();
+                let fitted = Calibration::fit(method, 1, &p, &truth, None).unwrap();
                 fitted.check().unwrap();
                 for at in [0.0, 1e-300, 0.3, 0.5, 0.999_999, 1.0] {
                     let mut out = [at];
@@ -486,7 +528,7 @@ mod tests {
             }
         }
         for (width, p, truth) in [(1, vec![], vec![]), (2, vec![0.5; 3], vec![0.0; 2])] {
-            let error = Calibration::fit(Method::Platt, width, &p, &truth).unwrap_err();
+            let error = Calibration::fit(Method::Platt, width, &p, &truth, None).unwrap_err();
             assert!(matches!(error, LearnError::Data { .. }));
         }
     }

@@ -7,6 +7,7 @@ use crate::data::table::{Target, Task};
 use crate::seed::Seed;
 
 use super::features::Features;
+use super::tree::view::Ensemble;
 
 /// Why a learner or model could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +75,17 @@ impl TrainingSet<'_> {
     pub fn weight(&self, row: u32) -> f64 {
         self.weights.map_or(1.0, |w| w[row as usize])
     }
+
+    /// The targets of some rows.
+    pub fn targets(&self, rows: &[u32]) -> Vec<f64> {
+        let value = |row: &u32| self.target.values[*row as usize];
+        rows.iter().map(value).collect()
+    }
+
+    /// The weights of some rows.
+    pub fn weights_of(&self, rows: &[u32]) -> Vec<f64> {
+        rows.iter().map(|&row| self.weight(row)).collect()
+    }
 }
 
 /// Something that can be fitted. Object-safe.
@@ -114,6 +126,11 @@ pub trait Model: Send + Sync {
 
     /// Share of the total gain by feature, summing to 1 (or all 0); none where the model has no such notion.
     fn importance(&self) -> Option<Vec<f64>> {
+        None
+    }
+
+    /// The trees it is made of, for explanation and export; none where it is not made of them.
+    fn ensemble(&self) -> Option<Ensemble<'_>> {
         None
     }
 

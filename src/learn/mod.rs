@@ -21,3 +21,4 @@ pub mod pipeline;
 pub mod preprocess;
 pub mod table;
 pub mod tree;
+pub mod weights;

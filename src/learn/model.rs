@@ -6,26 +6,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Task;
-use crate::stats::special::{sigmoid, softmax};
+use crate::stats::special::{exp, sigmoid, softmax};
 
 use super::features::Features;
 use super::learner::{LearnError, Model, TrainingSet};
 use super::tree::nodes::{Codes, SavedTree, Tree};
 use super::tree::sum::MAX_ROWS;
-
-/// How the sum of the trees becomes a prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Link {
-    /// The mean of the trees.
-    Mean,
-    /// The sum of the trees.
-    Identity,
-    /// The logistic function of the sum.
-    Logistic,
-    /// Softmax over the sums of each class; tree `i` belongs to class `i mod classes`.
-    Softmax,
-}
+use super::tree::view::{Ensemble, Link};
 
 /// A fitted ensemble of trees.
 pub struct TreeModel {
@@ -79,17 +66,12 @@ impl TreeModel {
 
     pub(super) fn boosted(
         kind: &'static str,
-        task: Task,
+        link: Link,
         base: Vec<f64>,
         trees: Vec<Tree>,
         importance: Vec<f64>,
         binning: u64,
     ) -> Self {
-        let link = match task {
-            Task::Binary => Link::Logistic,
-            Task::Multiclass => Link::Softmax,
-            Task::Regression => Link::Identity,
-        };
         TreeModel {
             kind,
             link,
@@ -136,6 +118,7 @@ impl TreeModel {
             Link::Identity => {}
             Link::Logistic => out[0] = sigmoid(out[0]),
             Link::Softmax => softmax(out),
+            Link::Exp => out[0] = exp(out[0]),
         }
     }
 
@@ -155,7 +138,7 @@ impl TreeModel {
         }
         let fits = match saved.link {
             Link::Mean => true,
-            Link::Identity | Link::Logistic => saved.width == 1,
+            Link::Identity | Link::Logistic | Link::Exp => saved.width == 1,
             Link::Softmax => saved.width > 1,
         };
         if !fits {
@@ -243,6 +226,16 @@ impl Model for TreeModel {
 
     fn importance(&self) -> Option<Vec<f64>> {
         Some(self.importance.clone())
+    }
+
+    fn ensemble(&self) -> Option<Ensemble<'_>> {
+        Some(Ensemble {
+            link: self.link,
+            width: self.width,
+            base: &self.base,
+            trees: &self.trees,
+            features: self.features,
+        })
     }
 
     fn save(&self) -> Result<String, LearnError> {

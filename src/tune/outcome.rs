@@ -126,11 +126,13 @@ impl Job {
             let members = self.candidates(trials, best);
             let (members, candidates) = self.predicted(members, kept)?;
             let repeats: Vec<usize> = self.folds.iter().map(|f| f.repeat).collect();
+            let weights = self.fold_weights();
             let field = Field {
                 task,
                 width: self.width(),
                 metric: self.metric,
                 truths: &self.truths,
+                weights: weights.as_deref(),
                 repeats: &repeats,
             };
             let selection = ensemble::select(&field, &candidates).map_err(JobError::Score)?;
@@ -174,6 +176,11 @@ impl Job {
         outcome.calibration = report;
         outcome.out_of_fold_f1 = out_of_fold_f1;
         Ok(outcome)
+    }
+
+    /// The weights of the test rows of each fold, when the data has any.
+    fn fold_weights(&self) -> Option<Vec<Vec<f64>>> {
+        self.folds.iter().map(|f| self.weights(&f.test)).collect()
     }
 
     /// Numbers per prediction.
@@ -384,12 +391,14 @@ impl Job {
             CalibrationSpec::Auto => &[Method::Platt, Method::Isotonic],
         };
         let auto = self.experiment.calibration == CalibrationSpec::Auto;
-        let before = self.judge(truth, &predictions)?;
+        let weights = self.fold_weights().map(|w| w.concat());
+        let weights = weights.as_deref();
+        let before = self.judge(truth, &predictions, weights)?;
         let mut chosen: (Option<Method>, f64, Vec<f64>) = (None, before[0].1, predictions.clone());
         let mut scores = vec![(None, before)];
         for &method in methods {
             let after = self.cross_calibrated(method, &predictions)?;
-            let judged = self.judge(truth, &after)?;
+            let judged = self.judge(truth, &after, weights)?;
             if !auto || judged[0].1 < chosen.1 {
                 chosen = (Some(method), judged[0].1, after);
             }
@@ -397,7 +406,13 @@ impl Job {
         }
         let (method, _, after) = chosen;
         let calibration = match method {
-            Some(method) => Some(Calibration::fit(method, self.width(), &predictions, truth)?),
+            Some(method) => Some(Calibration::fit(
+                method,
+                self.width(),
+                &predictions,
+                truth,
+                weights,
+            )?),
             None => None,
         };
         Ok((
@@ -417,13 +432,17 @@ impl Job {
         let mut out = Vec::with_capacity(predictions.len());
         for (fold, own) in self.folds.iter().enumerate() {
             let (mut p, mut t) = (Vec::new(), Vec::new());
+            let mut w = self.dataset.weights.is_some().then(Vec::new);
             for (other, that) in self.folds.iter().enumerate() {
                 if other != fold && that.repeat == own.repeat {
                     p.extend_from_slice(&predictions[begins[other]..begins[other + 1]]);
                     t.extend_from_slice(&self.truths[other]);
+                    if let (Some(w), Some(own)) = (&mut w, self.weights(&that.test)) {
+                        w.extend(own);
+                    }
                 }
             }
-            let map = Calibration::fit(method, width, &p, &t)?;
+            let map = Calibration::fit(method, width, &p, &t, w.as_deref())?;
             let mut part = predictions[begins[fold]..begins[fold + 1]].to_vec();
             part.chunks_exact_mut(width).for_each(|row| map.apply(row));
             out.extend(part);
@@ -435,13 +454,14 @@ impl Job {
         &self,
         truth: &[f64],
         predictions: &[f64],
+        weights: Option<&[f64]>,
     ) -> Result<Vec<(&'static str, f64)>, JobError> {
         let given = self.scores(predictions, truth.len());
         PROBABILITY_METRICS
             .iter()
             .map(|name| {
                 let entry = metric::find(name).map_err(JobError::Score)?;
-                let score = entry.score(truth, given, None, 0.5);
+                let score = entry.score(truth, given, weights, 0.5);
                 Ok((entry.name, score.map_err(JobError::Score)?))
             })
             .collect()
@@ -473,7 +493,10 @@ impl Job {
         let value = |&r: &u32| self.dataset.target.values[r as usize];
         let truth: Vec<f64> = rows.iter().map(value).collect();
         let given = self.scores(&predicted, truth.len());
-        let all = |at| metric::all(&truth, given, at).map_err(JobError::Score);
+        let weights = self.weights(rows);
+        let all = |at| {
+            metric::all_weighted(&truth, given, weights.as_deref(), at).map_err(JobError::Score)
+        };
         let (holdout, holdout_at_threshold) = match task {
             Task::Binary => {
                 let mut at_threshold = all(threshold)?;

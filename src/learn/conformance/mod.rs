@@ -3,7 +3,7 @@
 //! `conformance::run(&entry)` panics with a sentence about the first rule that is broken. It fits small tables only, a
 //! few hundred rows, and takes seconds.
 
-mod made;
+pub(super) mod made;
 mod saved;
 
 #[cfg(test)]

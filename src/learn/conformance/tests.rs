@@ -89,6 +89,7 @@ fn piped(task: Task) -> (Dataset, Encoded, Vec<Vec<f64>>, Pipeline) {
         sha256: "0".repeat(64),
         table: made.table,
         target: made.target,
+        weights: None,
         left_out: Vec::new(),
     };
     let folds = k_fold(&dataset.target, &rows, 5, 1, true, Seed::root(1)).unwrap();
@@ -196,7 +197,8 @@ fn composite(task: Task) -> (Dataset, Pipeline) {
     let mut model: Box<dyn Model> = Box::new(ensemble);
     if task != Task::Regression {
         // Any predictions will do to have a map.
-        let map = Calibration::fit(Method::Isotonic, width, &crossed.concat(), &truth).unwrap();
+        let map =
+            Calibration::fit(Method::Isotonic, width, &crossed.concat(), &truth, None).unwrap();
         model = Box::new(Calibrated::new(model, map).unwrap());
     }
     let transform = Ensemble::transform(schema);

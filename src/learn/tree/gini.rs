@@ -152,4 +152,8 @@ impl Impurity for Gini<'_> {
             };
         }
     }
+
+    fn cover(&self) -> f64 {
+        self.totals.iter().map(|t| self.criterion.parts(*t).1).sum()
+    }
 }

@@ -14,9 +14,11 @@ pub(crate) mod gini;
 pub mod nodes;
 pub mod split;
 pub mod sum;
+pub mod view;
 
 mod histogram;
 mod partition;
+mod scan;
 #[cfg(test)]
 mod tests;
 

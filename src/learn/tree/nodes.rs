@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::view::{NodeView, Test};
 use crate::learn::features::Features;
 use crate::learn::learner::LearnError;
 
@@ -55,6 +56,9 @@ pub struct Tree {
     sets: Vec<LevelSet>,
     /// Leaf values of a tree of width above 1.
     values: Vec<f64>,
+    /// The cover of each leaf, by node: how much of the training data ended there. 0 for an inner node, whose cover is
+    /// that of its leaves. Empty for a tree whose covers are not known.
+    covers: Vec<f32>,
     width: usize,
 }
 
@@ -65,6 +69,7 @@ impl Tree {
             nodes: Vec::new(),
             sets: Vec::new(),
             values: Vec::new(),
+            covers: Vec::new(),
             width,
         };
         tree.push_leaf();
@@ -98,6 +103,7 @@ impl Tree {
             self.values.resize(self.values.len() + self.width, 0.0);
         }
         let link = self.nodes.len() as u32;
+        self.covers.push(0.0);
         self.nodes.push(Node {
             number,
             link,
@@ -145,6 +151,51 @@ impl Tree {
             let at = self.nodes[node].number as usize;
             self.values[at..at + self.width].copy_from_slice(values);
         }
+    }
+
+    /// Sets how much of the training data ended in the leaf `node`; at least a little, since covers are divided by.
+    pub(crate) fn set_cover(&mut self, node: usize, cover: f64) {
+        self.covers[node] = (cover as f32).max(f32::MIN_POSITIVE);
+    }
+
+    /// Node `at`, in `0..len()`; 0 is the root, and children come after their parent.
+    pub fn node(&self, at: usize) -> NodeView<'_> {
+        let node = &self.nodes[at];
+        if node.flags & LEAF != 0 {
+            return NodeView::Leaf {
+                values: self.leaf(node),
+            };
+        }
+        NodeView::Inner {
+            feature: usize::from(node.feature),
+            test: if node.flags & SET != 0 {
+                Test::In(&self.sets[node.number as usize])
+            } else {
+                Test::AtMost(node.number)
+            },
+            missing_left: node.flags & MISSING_LEFT != 0,
+            left: node.link as usize,
+            right: node.link as usize + 1,
+        }
+    }
+
+    /// The cover of every node, in the order of nodes; an inner node's is exactly that of its left child plus that of its
+    /// right child. None for a tree without covers: from a file without them,
+    /// or grown elsewhere.
+    ///
+    /// In a forest a leaf's cover is the weight of the training rows that reached it, each as often as its bootstrap drew
+    /// it. In boosting it is the number of rows that the round saw there, as in LightGBM.
+    pub fn covers(&self) -> Option<Vec<f64>> {
+        if self.leaf_covers().is_empty() {
+            return None;
+        }
+        let mut covers: Vec<f64> = self.covers.iter().map(|c| f64::from(*c)).collect();
+        for at in (0..self.nodes.len()).rev() {
+            if let NodeView::Inner { left, right, .. } = self.node(at) {
+                covers[at] = covers[left] + covers[right];
+            }
+        }
+        Some(covers)
     }
 
     fn leaf<'a>(&'a self, node: &'a Node) -> &'a [f64] {
@@ -247,6 +298,21 @@ impl Tree {
             flags: self.nodes.iter().map(|n| n.flags).collect(),
             sets: self.sets.clone(),
             values: self.values.clone(),
+            cover: self.leaf_covers(),
+        }
+    }
+
+    /// One cover per leaf, or none at all where one was never set.
+    fn leaf_covers(&self) -> Vec<f32> {
+        let nodes = self.nodes.iter().zip(&self.covers);
+        let covers: Vec<f32> = nodes
+            .filter(|(node, _)| node.flags & LEAF != 0)
+            .map(|(_, cover)| *cover)
+            .collect();
+        if covers.contains(&0.0) {
+            Vec::new()
+        } else {
+            covers
         }
     }
 
@@ -298,10 +364,28 @@ impl Tree {
             }
             nodes.push(node);
         }
+        let mut covers = Vec::new();
+        if !saved.cover.is_empty() {
+            let leaf = |node: &Node| node.flags & LEAF != 0;
+            if saved.cover.len() != nodes.iter().filter(|n| leaf(n)).count() {
+                return Err(bad("its leaves and their covers differ in number"));
+            }
+            if !saved.cover.iter().all(|c| c.is_finite() && *c > 0.0) {
+                return Err(bad("a cover is not above 0"));
+            }
+            let mut given = saved.cover.iter();
+            let cover = |node| if leaf(node) { given.next() } else { None };
+            covers = nodes
+                .iter()
+                .map(cover)
+                .map(|c| c.copied().unwrap_or(0.0))
+                .collect();
+        }
         Ok(Tree {
             nodes,
             sets: saved.sets,
             values: saved.values,
+            covers,
             width,
         })
     }
@@ -342,4 +426,7 @@ pub(crate) struct SavedTree {
     sets: Vec<LevelSet>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     values: Vec<f64>,
+    /// One per leaf; files of the first release have none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cover: Vec<f32>,
 }

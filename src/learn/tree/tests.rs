@@ -4,7 +4,7 @@ use rand::RngExt;
 use super::best_first::{self, grow};
 use super::nodes::{Split, in_set};
 use super::partition::{Spare, partition};
-use super::split::{Candidate, Criterion, best, runs_of_histogram};
+use super::split::{Candidate, Criterion, Finder, runs_of_histogram};
 use super::sum::{FixedPoint, Sum};
 use super::{Column, histogram};
 use crate::data::table::Task;
@@ -86,10 +86,15 @@ impl Case {
         let total = sums.iter().fold(Sum::ZERO, |a, b| a + *b);
         let mut slots = vec![Sum::ZERO; column.slots()];
         histogram::fill(&column, &self.rows(), &sums, total, &mut slots);
-        let mut runs = Vec::new();
-        runs_of_histogram(&slots[..self.bins], &mut runs);
         let missing = slots.get(self.bins).copied().unwrap_or_default();
-        best(&self.criterion(), &column, 0, &mut runs, missing, total)
+        let mut finder = Finder::default();
+        let criterion = self.criterion();
+        runs_of_histogram(&slots[..self.bins], &mut finder.runs);
+        let by_runs = finder.best_of_runs(&criterion, &column, 0, missing, total);
+        let slots = &slots[..self.bins];
+        let found = finder.best_of_histogram(&criterion, &column, 0, slots, missing, total);
+        assert_eq!(found, by_runs, "empty codes change nothing");
+        found
     }
 
     /// The gain of sending the rows of `left` left, in floating point and from the rows themselves; none if it may not be.
@@ -560,6 +565,102 @@ proptest! {
                 }
                 assert_eq!(by_code, expected);
             });
+        }
+    }
+}
+
+/// Every row that a tree was grown on is in the cover of one leaf, and the saved form keeps covers.
+#[test]
+fn covers_count_the_training_rows() {
+    for task in TASKS {
+        let (features, target) = distinct(task, 300);
+        let rows: Vec<u32> = (0..300).collect();
+        let weights: Vec<f64> = (0..300).map(|r| f64::from(r % 3)).collect();
+        let fills = vec![f64::NAN; features.len()];
+        let data = TrainingSet {
+            features: &features,
+            target: &target,
+            rows: &rows,
+            weights: Some(&weights),
+            fills: &fills,
+        };
+        let forest = ForestParams {
+            n_estimators: 3,
+            bootstrap: false,
+            ..ForestParams::default()
+        };
+        let boosting = GbtParams {
+            n_estimators: 3,
+            ..GbtParams::default()
+        };
+        let learners: [(Box<dyn Learner>, f64); 2] = [
+            (Box::new(forest.build().unwrap()), 300.0),
+            (Box::new(boosting.build().unwrap()), 200.0),
+        ];
+        for (learner, all) in learners {
+            let model = learner.fit(&data, Seed::root(1)).unwrap();
+            let load = crate::learn::table::find(model.kind()).unwrap().load;
+            let text = model.save().unwrap();
+            let loaded = load(&text).unwrap();
+            let trees = model.ensemble().unwrap().trees;
+            assert!(!trees.is_empty());
+            for (tree, again) in trees.iter().zip(loaded.ensemble().unwrap().trees) {
+                let covers = tree.covers().unwrap();
+                assert_eq!(covers[0], all, "{} {task:?}", model.kind());
+                assert!(covers.iter().all(|c| *c >= 1.0));
+                assert_eq!(again.covers().unwrap(), covers);
+            }
+            // As files were before covers: they load, and say that they have none.
+            let mut old: serde_json::Value = serde_json::from_str(&text).unwrap();
+            for tree in old["trees"].as_array_mut().unwrap() {
+                tree.as_object_mut().unwrap().remove("cover").unwrap();
+            }
+            let old = load(&old.to_string()).unwrap();
+            assert!(old.ensemble().unwrap().trees[0].covers().is_none());
+        }
+    }
+}
+
+/// A walk by the view ends where prediction ends.
+#[test]
+fn the_view_predicts_as_the_tree() {
+    use super::view::{NodeView, goes_left};
+    let (features, target) = distinct(Task::Multiclass, 200);
+    let rows: Vec<u32> = (0..200).collect();
+    let fills = vec![f64::NAN; features.len()];
+    let data = TrainingSet {
+        features: &features,
+        target: &target,
+        rows: &rows,
+        weights: None,
+        fills: &fills,
+    };
+    let params = ForestParams {
+        n_estimators: 4,
+        ..ForestParams::default()
+    };
+    let model = params.build().unwrap().fit(&data, Seed::root(2)).unwrap();
+    for tree in model.ensemble().unwrap().trees {
+        for row in &rows {
+            let mut values = vec![0.0; features.len()];
+            features.decode_row(*row, &fills, &mut values);
+            let mut at = 0;
+            let found = loop {
+                match tree.node(at) {
+                    NodeView::Leaf { values } => break values,
+                    NodeView::Inner {
+                        feature,
+                        test,
+                        missing_left,
+                        left,
+                        right,
+                    } => {
+                        let left_here = goes_left(test, missing_left, values[feature]);
+                        at = if left_here { left } else { right };
+                    }
+                }
+            };
+            assert_eq!(found, tree.predict(&values));
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Field<'a> {
     pub metric: &'static MetricEntry,
     /// Target values of the test rows of each fold.
     pub truths: &'a [Vec<f64>],
+    /// Weights of the test rows of each fold; none means 1 each.
+    pub weights: Option<&'a [Vec<f64>]>,
     /// The repeat of each fold.
     pub repeats: &'a [usize],
 }
@@ -128,7 +130,8 @@ impl Field<'_> {
     /// When the metric has no value for these rows.
     pub fn score(&self, fold: usize, predictions: &[f64]) -> Result<f64, MetricError> {
         let given = Scores::new(self.task, self.width, predictions);
-        self.metric.score(&self.truths[fold], given, None, 0.5)
+        let weights = self.weights.map(|w| &w[fold][..]);
+        self.metric.score(&self.truths[fold], given, weights, 0.5)
     }
 
     /// Predictions of one fold by a blend of candidates.

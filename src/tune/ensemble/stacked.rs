@@ -70,7 +70,16 @@ fn solve(
         .flat_map(|&f| field.truths[f].iter().copied())
         .collect();
     let rows = truth.len();
-    let weights = vec![1.0 / rows as f64; rows];
+    let weights: Vec<f64> = match field.weights {
+        None => vec![1.0 / rows as f64; rows],
+        Some(all) => {
+            let weights = folds.iter().flat_map(|&f| all[f].iter().copied());
+            let weights: Vec<f64> = weights.collect();
+            let total: f64 = weights.iter().sum();
+            // Rows that count nothing cannot be scored either: the metric has said so before.
+            weights.iter().map(|w| w / total).collect()
+        }
+    };
     let penalty = Penalty {
         l1: 0.0,
         l2,
@@ -142,8 +151,12 @@ fn shares(
     let is = |t: &f64| f64::from(u8::from(*t as usize == class));
     let y: Vec<f64> = truth.iter().map(is).collect();
     let rows = truth.len();
-    let positives: f64 = y.iter().sum();
-    if positives == 0.0 || positives == rows as f64 {
+    let count = |class: f64| {
+        let own = y.iter().zip(weights).filter(|(y, _)| **y == class);
+        own.map(|(_, w)| w).sum::<f64>()
+    };
+    let positives = count(1.0);
+    if positives == 0.0 || count(0.0) == 0.0 {
         // Nothing to tell apart: a probability of one in twice as many rows as there are.
         let odds = ln(2.0 * rows as f64);
         return Score {
@@ -162,9 +175,11 @@ fn numbers(
     penalty: Penalty,
     limits: Limits,
 ) -> Score {
-    let rows = truth.len() as f64;
-    let mean = truth.iter().sum::<f64>() / rows;
-    let variance = truth.iter().map(|t| (t - mean) * (t - mean)).sum::<f64>() / rows;
+    let weighted = || truth.iter().zip(weights);
+    let mean = weighted().map(|(t, w)| w * t).sum::<f64>();
+    let variance = weighted()
+        .map(|(t, w)| w * (t - mean) * (t - mean))
+        .sum::<f64>();
     let unit = if variance > 0.0 { variance.sqrt() } else { 1.0 };
     for column in &mut columns {
         column.iter_mut().for_each(|p| *p = (*p - mean) / unit);

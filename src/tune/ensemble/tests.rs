@@ -73,6 +73,7 @@ impl Made {
             width: self.width,
             metric: find_for(metric, self.task).unwrap(),
             truths: &self.truths,
+            weights: None,
             repeats: &self.repeats,
         }
     }
