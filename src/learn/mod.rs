@@ -10,6 +10,7 @@ pub mod calibration;
 pub mod conformance;
 pub mod ensemble;
 pub mod evaluate;
+pub mod explain;
 pub mod features;
 pub mod forest;
 pub mod gbt;
