@@ -376,6 +376,13 @@ impl Model for Calibrated {
         out
     }
 
+    fn predict_matrix(&self, matrix: &[f64], out: &mut [f64]) {
+        self.inner.predict_matrix(matrix, out);
+        for row in out.chunks_exact_mut(self.width()) {
+            self.calibration.apply(row);
+        }
+    }
+
     fn importance(&self) -> Option<Vec<f64>> {
         self.inner.importance()
     }

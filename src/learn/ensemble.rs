@@ -371,6 +371,27 @@ impl Model for Ensemble {
         self.blend.apply(self.task, member, out);
     }
 
+    fn predict_matrix(&self, matrix: &[f64], out: &mut [f64]) {
+        let (width, columns) = (self.width(), self.columns.max(1));
+        // Every member reads all rows before the next one does.
+        let encoded: Vec<Vec<f64>> = self
+            .encodings
+            .iter()
+            .map(|e| {
+                let rows = matrix.chunks_exact(columns);
+                rows.flat_map(|row| e.apply(row)).collect()
+            })
+            .collect();
+        let mut predictions = vec![vec![0.0; out.len()]; self.parts.len()];
+        for (part, place) in self.parts.iter().zip(&mut predictions) {
+            part.model.predict_matrix(&encoded[part.encoding], place);
+        }
+        for (row, out) in out.chunks_exact_mut(width).enumerate() {
+            let member = |m: usize| &predictions[m][row * width..(row + 1) * width];
+            self.blend.apply(self.task, member, out);
+        }
+    }
+
     /// Shares of the columns: those of the members' features, weighted as the members are.
     fn importance(&self) -> Option<Vec<f64>> {
         let mut shares = vec![0.0; self.columns];

@@ -176,8 +176,8 @@ fn keys_that_are_unknown() {
         ),
         (
             experiment("").replace("target", "taget"),
-            "e.yaml:2:21: unknown key `taget`; did you mean `target`? Known: source, path, target, positive, drop, \
-             types, missing, task, delimiter\n 2 | data: {path: d.csv, taget: y}\n   |                     ^",
+            "e.yaml:2:21: unknown key `taget`; did you mean `target`? Known: source, path, target, positive, \
+             weights, drop, types, missing, task, delimiter\n 2 | data: {path: d.csv, taget: y}\n   |                     ^",
         ),
         (
             experiment("preprocess: {preset: telco, mising: median}\n"),

@@ -215,6 +215,13 @@ fn models_of_models_predict_the_same_after_their_file_and_survive_damage() {
     for task in [Task::Binary, Task::Multiclass, Task::Regression] {
         let (dataset, pipeline) = composite(task);
         let before = bits(&predict_cells(&pipeline, &dataset));
+        let mut matrix = Vec::new();
+        for row in 0..dataset.table.rows {
+            matrix.extend(dataset.table.columns.iter().map(|c| c[row]));
+        }
+        let mut block = vec![0.0; dataset.table.rows * pipeline.width()];
+        pipeline.model.predict_matrix(&matrix, &mut block);
+        assert_eq!(bits(&block), before);
         let bytes = pipeline.save().unwrap();
         let loaded = Pipeline::load(&bytes).unwrap();
         assert_eq!(bits(&predict_cells(&loaded, &dataset)), before);
