@@ -301,6 +301,7 @@ fn threads_do_not_change_values() {
                 Link::Mean | Link::Identity => {}
                 Link::Logistic => scores[0] = crate::stats::special::sigmoid(scores[0]),
                 Link::Softmax => crate::stats::special::softmax(&mut scores),
+                Link::Exp => scores[0] = crate::stats::special::exp(scores[0]),
             }
             for (score, said) in scores.iter().zip(prediction) {
                 assert!((score - said).abs() < 1e-9, "{}: {score} {said}", case.name);
