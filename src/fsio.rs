@@ -46,6 +46,22 @@ pub fn replace<F>(path: &Path, write: F) -> Result<(), FileError>
 where
     F: FnOnce(&mut dyn Write) -> io::Result<()>,
 {
+    put(path, write, true)
+}
+
+/// As [`replace`], but without waiting for the disk: after a power failure the file may be old, empty or cut off. For
+/// what carries its own checksum and can be made again.
+pub fn replace_without_sync<F>(path: &Path, write: F) -> Result<(), FileError>
+where
+    F: FnOnce(&mut dyn Write) -> io::Result<()>,
+{
+    put(path, write, false)
+}
+
+fn put<F>(path: &Path, write: F, sync: bool) -> Result<(), FileError>
+where
+    F: FnOnce(&mut dyn Write) -> io::Result<()>,
+{
     let err = |e| FileError::new("cannot write", path, e);
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
@@ -68,8 +84,13 @@ where
     let mut out = BufWriter::new(file);
     write(&mut out).map_err(err)?;
     let file = out.into_inner().map_err(|e| err(e.into_error()))?;
-    file.as_file().sync_all().map_err(err)?;
+    if sync {
+        file.as_file().sync_all().map_err(err)?;
+    }
     file.persist(path).map_err(|e| err(e.error))?;
+    if !sync {
+        return Ok(());
+    }
     // The rename is durable once the folder is; folders cannot be opened on every system.
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all();

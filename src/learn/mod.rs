@@ -6,13 +6,16 @@
 
 #[cfg(feature = "adapters")]
 pub mod adapters;
+pub mod calibration;
 pub mod conformance;
+pub mod ensemble;
 pub mod evaluate;
 pub mod explain;
 pub mod features;
 pub mod forest;
 pub mod gbt;
 pub mod learner;
+pub mod linear;
 pub mod metric;
 pub mod model;
 pub mod pipeline;

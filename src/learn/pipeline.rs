@@ -10,7 +10,7 @@ use crate::data::table::Task;
 
 use super::learner::{LearnError, Model};
 use super::preprocess::Transform;
-use super::table;
+use super::table::{self, LearnerEntry};
 
 /// The newest format of model files that this release reads, and the one it writes.
 pub const FORMAT: u32 = 1;
@@ -121,6 +121,14 @@ impl Pipeline {
     /// # Errors
     /// [`LearnError::Saved`] when the bytes are no model file, are damaged, or come from a newer release.
     pub fn load(bytes: &[u8]) -> Result<Self, LearnError> {
+        Self::load_with(bytes, &[])
+    }
+
+    /// Reads a model file that a learner of one's own may have fitted: its entry is among `own`.
+    ///
+    /// # Errors
+    /// As [`Pipeline::load`].
+    pub fn load_with(bytes: &[u8], own: &[LearnerEntry]) -> Result<Self, LearnError> {
         let bad = |what: String| LearnError::Saved {
             kind: "model",
             what,
@@ -142,8 +150,11 @@ impl Pipeline {
         }
         let opened: Opened = serde_json::from_slice(bytes)
             .map_err(|e| bad(format!("it is damaged or was changed ({e})")))?;
-        let entry = table::find(&opened.kind).map_err(|e| bad(e.to_string()))?;
-        let model = (entry.load)(opened.model.get())?;
+        let load = match own.iter().find(|entry| entry.name == opened.kind) {
+            Some(entry) => entry.load,
+            None => table::loader(&opened.kind).map_err(|e| bad(e.to_string()))?,
+        };
+        let model = load(opened.model.get())?;
         let Opened {
             card, transform, ..
         } = opened;

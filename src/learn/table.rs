@@ -11,7 +11,7 @@ use super::adapters::{
     smartcore_forest::SmartcoreForestParams,
 };
 use super::learner::{LearnError, Learner, Model};
-use super::{forest, gbt};
+use super::{calibration, ensemble, forest, gbt, linear};
 
 /// What makes a learner from its hyperparameters.
 pub type Build = fn(Map<String, Json>) -> Result<Box<dyn Learner>, LearnError>;
@@ -31,7 +31,7 @@ pub struct LearnerEntry {
     /// Makes the learner from its hyperparameters.
     pub build: Build,
     /// Reads a model that it fitted.
-    pub load: fn(&str) -> Result<Box<dyn Model>, LearnError>,
+    pub load: Load,
 }
 
 const ALL: &[Task] = &[Task::Binary, Task::Multiclass, Task::Regression];
@@ -74,6 +74,21 @@ reg_lambda: {float: [0.001, 10.0], log: true}
 ",
         build: |p| Ok(Box::new(params::<gbt::GbtParams>("gbt", p)?.build()?)),
         load: gbt::load,
+    },
+    LearnerEntry {
+        name: "elastic_net",
+        summary: "linear and logistic regression with L1 and L2 penalties",
+        tasks: ALL,
+        native: true,
+        space: "alpha: {float: [0.00001, 1.0], log: true}
+l1_ratio: {float: [0.0, 1.0]}
+",
+        build: |p| {
+            Ok(Box::new(
+                params::<linear::ElasticNetParams>("elastic_net", p)?.build()?,
+            ))
+        },
+        load: linear::load,
     },
     #[cfg(feature = "adapters")]
     LearnerEntry {
@@ -120,6 +135,26 @@ min_samples_leaf: {int: [1, 32], log: true}
         load: adapters::smartcore_forest::load,
     },
 ];
+
+/// What reads a model.
+pub type Load = fn(&str) -> Result<Box<dyn Model>, LearnError>;
+
+/// Models that are made of other models, by kind. No learner fits them, so they are no choice of an experiment.
+pub const COMPOSITES: &[(&str, Load)] = &[
+    (calibration::NAME, calibration::load),
+    (ensemble::NAME, ensemble::load),
+];
+
+/// What reads a model of this kind: a learner's, or one made of other models.
+///
+/// # Errors
+/// [`UnknownLearner`] with the closest name of a learner.
+pub fn loader(kind: &str) -> Result<Load, UnknownLearner> {
+    match COMPOSITES.iter().find(|(name, _)| *name == kind) {
+        Some((_, load)) => Ok(*load),
+        None => Ok(find(kind)?.load),
+    }
+}
 
 /// There is no learner of this name.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]

@@ -4,6 +4,7 @@
 //! automl-store/
 //!   automl.db     studies, trials, the model registry (SQLite)
 //!   artifacts/    files, each replaced atomically and known by its sha256
+//!   predictions/  out-of-fold predictions of complete trials; safe to delete, they are made again when needed
 //!   locks/        who runs which study; empty files, safe to delete when nothing runs
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 
 mod artifacts;
+mod predictions;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use crate::fsio::{self, FileError, Lock};
 use crate::study::storage::sqlite::SqliteStorage;
 
 pub use artifacts::{Artifact, Artifacts};
+pub use predictions::Predictions;
 
 /// The folder that is used when none is named.
 pub const DEFAULT_FOLDER: &str = "automl-store";
@@ -148,6 +151,11 @@ impl Store {
     /// The files.
     pub fn artifacts(&self) -> Artifacts {
         Artifacts::new(self.folder.join("artifacts"))
+    }
+
+    /// The out-of-fold predictions of a study's trials. Nothing is created before the first is written.
+    pub fn predictions(&self, study: &str) -> Predictions {
+        Predictions::new(self.folder.join("predictions").join(safe_name(study)))
     }
 
     /// Makes this process the only one that runs a study, until the lock is dropped.

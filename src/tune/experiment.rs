@@ -44,6 +44,12 @@ pub struct Experiment {
     /// What is tried.
     #[serde(default)]
     pub search: SearchPart,
+    /// What becomes the final model.
+    #[serde(default, rename = "final")]
+    pub final_model: FinalSpec,
+    /// How its probabilities are calibrated.
+    #[serde(default)]
+    pub calibration: CalibrationSpec,
     /// Where the best model goes.
     #[serde(default)]
     pub registry: RegistrySpec,
@@ -214,6 +220,38 @@ impl Default for SearchPart {
             enqueue: Vec::new(),
         }
     }
+}
+
+/// What becomes the final model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "snake_case",
+    expecting = "`final` must be `best` or `ensemble`"
+)]
+pub enum FinalSpec {
+    /// The best trial.
+    #[default]
+    Best,
+    /// The best trial or an ensemble of trials, whichever is better out of fold.
+    Ensemble,
+}
+
+/// How the final model's probabilities are calibrated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "snake_case",
+    expecting = "`calibration` must be `none`, `isotonic`, `platt` or `auto`"
+)]
+pub enum CalibrationSpec {
+    /// Not at all.
+    #[default]
+    None,
+    /// By isotonic regression.
+    Isotonic,
+    /// By Platt scaling.
+    Platt,
+    /// In the way that has the lowest log loss out of fold, which may be none.
+    Auto,
 }
 
 /// A sampler by name, or with settings.

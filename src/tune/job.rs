@@ -1,7 +1,7 @@
 //! An experiment with its data: read, split and encoded once, then shared by every trial.
 //!
 //! **Contract.** A trial's score is a function of the experiment, the data and the trial's parameters and number. The
-//! holdout is read in [`Job::refit`] only, once, after the search.
+//! holdout is read in [`Job::finish`] only, once, after the search.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,18 +16,17 @@ use crate::data::telco;
 use crate::learn::evaluate::Encoded;
 use crate::learn::learner::{LearnError, Learner};
 use crate::learn::metric::{self, Goal, MetricEntry, MetricError, Scores};
-use crate::learn::pipeline::{Card, Pipeline};
 use crate::learn::preprocess::{Preprocess, PreprocessError};
 use crate::learn::table::{self, UnknownLearner};
 use crate::seed::Seed;
 use crate::study::declared::Space;
 use crate::study::objective::Stop;
-use crate::study::record::{Direction, TrialRecord};
+use crate::study::record::Direction;
 use crate::study::space::{Domain, Params, Value};
 use crate::study::trial::Trial;
 
-use super::experiment::{Experiment, preset};
-use super::search::{PREPROCESS, Search};
+use super::experiment::{CalibrationSpec, Experiment, preset};
+use super::search::{self, PREPROCESS, Search};
 use super::yaml::YamlError;
 
 /// Why an experiment cannot run.
@@ -97,31 +96,11 @@ pub struct Job {
     pub metric: &'static MetricEntry,
     /// The space and the learners.
     pub search: Search,
-    folds: Vec<Fold>,
+    pub(super) folds: Vec<Fold>,
     /// One per way of preprocessing; the empty name is the one of the file.
     encodings: BTreeMap<String, Encoded>,
     /// Target values of the test rows, per fold.
-    truths: Vec<Vec<f64>>,
-}
-
-/// The refit model and how good it is.
-pub struct Outcome {
-    /// The model with everything before it.
-    pub pipeline: Pipeline,
-    /// The learner's name.
-    pub learner: String,
-    /// Hyperparameters, fixed ones included.
-    pub hyperparameters: Json,
-    /// Every metric on the holdout; labels at 0.5.
-    pub holdout: Vec<(&'static str, f64)>,
-    /// Metrics of labels at the threshold of the pipeline, for two classes.
-    pub holdout_at_threshold: Vec<(&'static str, f64)>,
-    /// Rows by true class, then by predicted class, at the threshold of the pipeline; empty for a regression.
-    pub confusion: Vec<Vec<u64>>,
-    /// The F1 that the threshold had on out-of-fold predictions.
-    pub out_of_fold_f1: Option<f64>,
-    /// Share of the total gain by feature, largest first.
-    pub importance: Vec<(String, f64)>,
+    pub(super) truths: Vec<Vec<f64>>,
 }
 
 impl Job {
@@ -177,6 +156,12 @@ impl Job {
                     dataset.target.name
                 )));
             }
+        }
+        if task == Task::Regression && experiment.calibration != CalibrationSpec::None {
+            return Err(setting(format!(
+                "calibration: `{}` is a number, which has no probability to calibrate; write `calibration: none`",
+                dataset.target.name
+            )));
         }
         let root = Seed::root(experiment.seed);
         let part = |key, source| JobError::Split {
@@ -289,6 +274,15 @@ impl Job {
     /// # Errors
     /// [`Stop::Failed`] when the parameters cannot be fitted or scored.
     pub fn objective(&self, trial: &mut Trial) -> Result<f64, Stop> {
+        Ok(self.evaluate(trial)?.0)
+    }
+
+    /// As [`Job::objective`], with the predictions that the score comes from: those of the test rows of all folds, one
+    /// fold after the other, row-major. What they were made of is told by [`Job::key`].
+    ///
+    /// # Errors
+    /// [`Stop::Failed`] when the parameters cannot be fitted or scored.
+    pub fn evaluate(&self, trial: &mut Trial) -> Result<(f64, Vec<f64>), Stop> {
         let name = self.search.learner(trial.params());
         let learner = self.learner(&name, trial.params())?;
         let encoded = self.encoded(trial.params());
@@ -307,99 +301,35 @@ impl Job {
         if let Some(memory) = peak_memory() {
             trial.note("peak_memory_bytes", memory);
         }
-        Ok(scores.iter().sum::<f64>() / scores.len() as f64)
+        let score = scores.iter().sum::<f64>() / scores.len() as f64;
+        Ok((score, predictions.concat()))
     }
 
-    /// Fits the parameters of a finished trial on all training rows and scores it on the holdout.
-    ///
-    /// For two classes the threshold is the one with the largest F1 on out-of-fold predictions of the same parameters.
-    ///
-    /// # Errors
-    /// When the parameters cannot be fitted any more, which a complete trial's always can.
-    pub fn refit(&self, trial: &TrialRecord) -> Result<Outcome, JobError> {
-        let name = self.search.learner(&trial.params);
-        let learner = self.learner(&name, &trial.params)?;
-        let encoded = self.encoded(&trial.params);
-        let task = self.dataset.target.task;
-        let seed = Seed::root(self.experiment.seed).child("trial", trial.number);
-
-        let (mut threshold, mut out_of_fold_f1) = (0.5, None);
-        if task == Task::Binary {
-            let folds = encoded.cross_predict(
-                learner.as_ref(),
-                &self.dataset,
-                &self.folds,
-                seed.child("fit", 0),
-            )?;
-            let best = metric::best_f1_threshold(&self.truths.concat(), &folds.concat());
-            let (at, f1) = best.map_err(JobError::Score)?;
-            (threshold, out_of_fold_f1) = (at, Some(f1));
-        }
-        let rows = &self.split.train;
-        let (transform, model) = encoded.fit(
-            learner.as_ref(),
-            &self.dataset,
-            rows,
-            seed.child("refit", 0),
-        )?;
-        let truth: Vec<f64> = self
-            .split
-            .test
+    /// Everything that the out-of-fold predictions of a trial depend on, as text: two trials with the same key have the
+    /// same predictions.
+    pub fn key(&self, number: u64, params: &Params) -> String {
+        let params = params
             .iter()
-            .map(|&r| self.dataset.target.values[r as usize])
-            .collect();
-        let predicted = encoded.predict(model.as_ref(), &self.split.test);
-        let given = self.scores(&predicted, truth.len());
-        let weights = self.weights(&self.split.test);
-        let all = |at| {
-            metric::all_weighted(&truth, given, weights.as_deref(), at).map_err(JobError::Score)
-        };
-        let (holdout, holdout_at_threshold) = match task {
-            Task::Binary => {
-                let mut at_threshold = all(threshold)?;
-                at_threshold.retain(|(name, _)| metric::find(name).is_ok_and(|m| m.on_labels));
-                (all(0.5)?, at_threshold)
-            }
-            _ => (all(0.5)?, Vec::new()),
-        };
-        let confusion = match task {
-            Task::Regression => Vec::new(),
-            _ => metric::confusion(&truth, given, threshold).map_err(JobError::Score)?,
-        };
-        let shares = model.importance().unwrap_or_default();
-        let mut importance: Vec<(String, f64)> =
-            encoded.encoder.names.iter().cloned().zip(shares).collect();
-        importance.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-        let card = Card {
-            task,
-            target: self.dataset.target.name.clone(),
-            classes: self.dataset.target.classes.clone(),
-            threshold,
-            dataset: self.dataset.name.clone(),
-            dataset_sha256: self.dataset.sha256.clone(),
-        };
-        Ok(Outcome {
-            pipeline: Pipeline {
-                card,
-                transform,
-                model,
-            },
-            hyperparameters: Json::Object(self.search.hyperparameters(&name, &trial.params)),
-            learner: name,
-            holdout,
-            holdout_at_threshold,
-            confusion,
-            out_of_fold_f1,
-            importance,
+            .map(|(name, value)| json!([name, search::json(&value)]));
+        json!({
+            "experiment": self.fingerprint(),
+            "seed": self.experiment.seed,
+            "trial": number,
+            "params": params.collect::<Vec<Json>>(),
         })
+        .to_string()
     }
 
-    fn learner(&self, name: &str, params: &Params) -> Result<Box<dyn Learner>, JobError> {
+    pub(super) fn learner(
+        &self,
+        name: &str,
+        params: &Params,
+    ) -> Result<Box<dyn Learner>, JobError> {
         let entry = table::find(name)?;
         Ok((entry.build)(self.search.hyperparameters(name, params))?)
     }
 
-    fn encoded(&self, params: &Params) -> &Encoded {
+    pub(super) fn encoded(&self, params: &Params) -> &Encoded {
         let chosen = match params.assignment(PREPROCESS).map(|a| a.value()) {
             Some(Value::Str(name)) => name,
             _ => String::new(),
@@ -408,12 +338,12 @@ impl Job {
     }
 
     /// The weights of some rows, when the data has any.
-    fn weights(&self, rows: &[u32]) -> Option<Vec<f64>> {
+    pub(super) fn weights(&self, rows: &[u32]) -> Option<Vec<f64>> {
         let all = self.dataset.weights.as_ref()?;
         Some(rows.iter().map(|&r| all[r as usize]).collect())
     }
 
-    fn scores<'a>(&self, predicted: &'a [f64], rows: usize) -> Scores<'a> {
+    pub(super) fn scores<'a>(&self, predicted: &'a [f64], rows: usize) -> Scores<'a> {
         Scores::new(
             self.dataset.target.task,
             predicted.len() / rows.max(1),

@@ -172,12 +172,12 @@ fn keys_that_are_unknown() {
         (
             experiment("").replace("name:", "nme:"),
             "e.yaml:1:1: unknown key `nme`; did you mean `name`? Known: name, seed, data, preprocess, holdout, cv, \
-             metric, search, registry\n 1 | nme: t\n   | ^",
+             metric, search, final, calibration, registry\n 1 | nme: t\n   | ^",
         ),
         (
             experiment("").replace("target", "taget"),
-            "e.yaml:2:21: unknown key `taget`; did you mean `target`? Known: source, path, target, positive, drop, \
-             types, missing, task, delimiter\n 2 | data: {path: d.csv, taget: y}\n   |                     ^",
+            "e.yaml:2:21: unknown key `taget`; did you mean `target`? Known: source, path, target, positive, \
+             weights, drop, types, missing, task, delimiter\n 2 | data: {path: d.csv, taget: y}\n   |                     ^",
         ),
         (
             experiment("preprocess: {preset: telco, mising: median}\n"),
@@ -485,9 +485,23 @@ fn hyperparameters_are_checked_before_any_trial_runs() {
 fn names_that_do_not_exist() {
     experiments(&[
         (
+            experiment("calibration: plat\n"),
+            "e.yaml:3:14: unknown value `plat`; did you mean `platt`? Known: none, isotonic, platt, auto\n \
+             3 | calibration: plat\n   |              ^",
+        ),
+        (
+            experiment("final: ensembel\n"),
+            "e.yaml:3:8: unknown value `ensembel`; did you mean `ensemble`? Known: best, ensemble\n \
+             3 | final: ensembel\n   |        ^",
+        ),
+        (
+            "name: t\ndata: {path: d.csv, target: a}\ncalibration: platt\n".to_owned(),
+            "e.yaml: calibration: `a` is a number, which has no probability to calibrate; write `calibration: none`",
+        ),
+        (
             experiment("search: {learners: [gbdt]}\n"),
             "e.yaml: search.learners: there is no learner `gbdt`; did you mean `gbt`? Learners: random_forest, gbt, \
-             decision_tree, logistic, smartcore_forest",
+             elastic_net, decision_tree, logistic, smartcore_forest",
         ),
         (
             experiment("metric: roc_acu\n"),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use automl::learn::forest::ForestParams;
 use automl::learn::gbt::GbtParams;
+use automl::learn::linear::ElasticNetParams;
 use automl::learn::metric::METRICS;
 use automl::learn::preprocess::{PRESETS, Preprocess};
 use automl::learn::table::LEARNERS;
@@ -87,6 +88,7 @@ fn every_learner_is_described_with_its_space_and_defaults() {
         let defaults = match learner.name {
             "gbt" => keys(&GbtParams::default()),
             "random_forest" => keys(&ForestParams::default()),
+            "elastic_net" => keys(&ElasticNetParams::default()),
             _ => continue,
         };
         for (key, value) in defaults {

@@ -1,5 +1,7 @@
 //! `automl predict` on the rows that a study held out gives what the study measured, and what the library predicts.
 
+use std::sync::Arc;
+
 use automl::data::rows::RowReader;
 use automl::data::table::Task;
 use automl::learn::metric::{self, Scores};
@@ -137,7 +139,9 @@ impl Case {
             experiment.data.path = Some(self.desk.path(path.to_str().unwrap()));
         }
         let job = Job::prepare(experiment, "e.yaml", None, None).unwrap();
-        let outcome = job.refit(&trials[best]).unwrap();
+        // Nothing was kept here: what the command read from the store is made again.
+        let trials: Vec<_> = trials.into_iter().map(Arc::new).collect();
+        let outcome = job.finish(&trials, &trials[best], &|_| None).unwrap();
         for (name, value) in &outcome.holdout {
             assert_eq!(
                 self.report["holdout"][name].as_f64(),
@@ -273,4 +277,39 @@ fn an_unknown_category_counts_as_missing() {
         unknown.trim_end().ends_with(&format!(",{}", out[0])),
         "{unknown}"
     );
+}
+
+#[test]
+fn of_ensembles_with_calibration() {
+    let learners = "gbt, random_forest, elastic_net";
+    let score = |i: u32| f64::from(i * 37 % 101) + f64::from(i * 29 % 83) + f64::from(i * 53 % 97);
+    let two = |i: u32| if score(i) < 140.0 { "no" } else { "yes" }.to_owned();
+    let three = |i: u32| ["a", "b", "c"][((score(i) / 95.0) as usize).min(2)].to_owned();
+    let number = |i: u32| format!("{}", score(i) * 1.5 + 0.25);
+    let mut ensembles = 0;
+    for (task, calibration) in [
+        (Task::Binary, "isotonic"),
+        (Task::Binary, "platt"),
+        (Task::Multiclass, "isotonic"),
+        (Task::Multiclass, "auto"),
+        (Task::Regression, "none"),
+    ] {
+        let (desk, text) = match task {
+            Task::Binary => generated(two, learners),
+            Task::Multiclass => generated(three, learners),
+            Task::Regression => generated(number, learners),
+        };
+        let text = text.replace("trials: 6", "trials: 14")
+            + &format!("final: ensemble\ncalibration: {calibration}\n");
+        desk.write("e.yaml", &text);
+        let case = run(desk, task, "y");
+        case.check_metrics();
+        let way = case.report["final"]["way"].as_str().unwrap();
+        ensembles += usize::from(way != "best");
+        if calibration != "none" && calibration != "auto" {
+            assert_eq!(case.report["calibration"]["method"], calibration);
+        }
+        case.check_library(Experiment::parse(&text, "e.yaml").unwrap());
+    }
+    assert!(ensembles >= 2, "only {ensembles} of 5 are ensembles");
 }

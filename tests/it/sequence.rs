@@ -6,6 +6,11 @@ use std::time::Duration;
 
 use automl::fsio;
 use automl::seed::Seed;
+use automl::study::record::TrialState;
+use automl::study::storage::Storage as _;
+use automl::tracking::Store;
+use automl::tune::experiment::Experiment;
+use automl::tune::job::Job;
 use rand::RngExt as _;
 use serde_json::{Value as Json, json};
 
@@ -15,6 +20,11 @@ const TRIALS: usize = 24;
 
 /// A desk with an experiment on the example table, of `TRIALS` short trials with conditions and two learners.
 fn desk() -> Desk {
+    desk_with("random_forest, gbt", "")
+}
+
+/// The same with other learners and more keys.
+fn desk_with(learners: &str, more: &str) -> Desk {
     let desk = Desk::new();
     std::fs::copy(config_path("example.csv"), desk.path("example.csv")).unwrap();
     desk.write(
@@ -28,7 +38,7 @@ search:
   trials: {TRIALS}
   concurrency: 3
   sampler: {{tpe: {{n_startup_trials: 6}}}}
-  learners: [random_forest, gbt]
+  learners: [{learners}]
   params:
     preprocess: {{categorical: [native, one_hot]}}
     random_forest.n_estimators: {{int: [50, 150]}}
@@ -36,7 +46,7 @@ search:
     gbt.n_estimators: {{int: [50, 200]}}
     gbt.learning_rate: {{float: [0.05, 0.3], log: true}}
     gbt.subsample: {{float: [0.5, 1.0]}}
-"
+{more}"
         ),
     );
     desk
@@ -48,6 +58,7 @@ struct Result {
     trials: Vec<Json>,
     best: Json,
     holdout: Json,
+    last: Json,
     sha256: String,
 }
 
@@ -76,6 +87,7 @@ fn finish(desk: &Desk, store: &str, more: &[&str]) -> Result {
         trials: trials.as_array().unwrap().iter().map(keep).collect(),
         best: report["best"].clone(),
         holdout: report["holdout"].clone(),
+        last: json!([report["final"], report["calibration"]]),
         sha256,
     }
 }
@@ -246,4 +258,93 @@ fn another_seed_gives_other_trials() {
     let first = finish(&desk, "a", &["--trials", "6"]);
     let other = finish(&desk, "b", &["--trials", "6", "--seed", "12"]);
     assert_ne!(first.trials, other.trials);
+}
+
+/// Experiments whose final model is made of many trials.
+fn ensemble_desk() -> Desk {
+    desk_with(
+        "random_forest, gbt, elastic_net",
+        "final: ensemble\ncalibration: auto\n",
+    )
+}
+
+#[test]
+fn an_ensemble_is_the_same_on_any_number_of_threads_interrupted_or_not() {
+    let desk = ensemble_desk();
+    let whole = finish(&desk, "whole", &["--threads", "1"]);
+    assert!(whole.last[0]["members"].as_array().is_some(), "{whole:?}");
+    assert_eq!(finish(&desk, "two", &["--threads", "2"]), whole);
+    for count in [3, 12, 20] {
+        let mut child = start_until(&desk, "killed", count, Duration::ZERO);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(finish(&desk, "killed", &["--resume"]), whole);
+    assert_eq!(
+        finish(&desk, "steps", &["--trials", "7"]).trials,
+        whole.trials[..7]
+    );
+    assert_eq!(finish(&desk, "steps", &[]), whole);
+}
+
+#[test]
+fn predictions_that_are_lost_or_damaged_are_made_again() {
+    let desk = ensemble_desk();
+    let whole = finish(&desk, "s", &[]);
+    let store = Store::open_existing(desk.path("s")).unwrap();
+    let mut experiment = Experiment::parse(&desk.read("e.yaml"), "e.yaml").unwrap();
+    experiment.data.path = Some(desk.path("example.csv"));
+    let job = Job::prepare(experiment, "e.yaml", None, None).unwrap();
+    let kept = store.predictions("s");
+    let trials = store.storage().load_trials("s").unwrap();
+    let mut found = 0;
+    for trial in trials.iter().filter(|t| t.state == TrialState::Complete) {
+        // What was kept is what a trial that is read back from the database asks for.
+        let key = job.key(trial.number, &trial.params);
+        let numbers = kept.read(trial.number, &key).expect("it was kept");
+        assert_eq!(numbers.len(), job.split.train.len());
+        found += 1;
+    }
+    assert_eq!(found, TRIALS);
+    for trial in 0..TRIALS as u64 {
+        let file = kept.file(trial);
+        let mut bytes = std::fs::read(&file).unwrap();
+        match trial % 4 {
+            0 => std::fs::remove_file(&file).unwrap(),
+            1 => std::fs::write(&file, &bytes[..bytes.len() / 2]).unwrap(),
+            2 => {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
+                std::fs::write(&file, &bytes).unwrap();
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(finish(&desk, "s", &[]), whole);
+    std::fs::remove_dir_all(desk.path("s").join("predictions")).unwrap();
+    assert_eq!(finish(&desk, "s", &[]), whole);
+    // A folder that cannot be: the study goes on without it and says so.
+    std::fs::create_dir(desk.path("other")).unwrap();
+    desk.write("other/predictions", "in the way");
+    let (_, err) = desk.ends(0, &["study", "e.yaml", "--store", "other", "--quiet"]);
+    assert!(err.contains("were not kept"), "{err}");
+    assert_eq!(finish(&desk, "other", &[]), whole);
+}
+
+#[test]
+fn the_final_model_can_be_asked_for_after_the_search() {
+    let desk = desk_with("random_forest, gbt, elastic_net", "");
+    let best = finish(&desk, "s", &[]);
+    assert_eq!(best.last, json!([null, null]));
+    let text = desk.read("e.yaml");
+    desk.write(
+        "e.yaml",
+        format!("{text}final: ensemble\ncalibration: platt\n"),
+    );
+    let ensemble = finish(&desk, "s", &[]);
+    assert_eq!(ensemble.trials, best.trials);
+    assert_eq!(ensemble.last[1]["method"], "platt");
+    assert_ne!(ensemble.sha256, best.sha256);
+    desk.write("e.yaml", text);
+    assert_eq!(finish(&desk, "s", &[]), best);
 }

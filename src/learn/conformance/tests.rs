@@ -6,7 +6,10 @@ use super::made::{Made, bits, preprocess};
 use super::{run, saved};
 use crate::data::split::k_fold;
 use crate::data::table::{Dataset, Task};
+use crate::learn::calibration::{Calibrated, Calibration, Method};
+use crate::learn::ensemble::{Blend, BlendScore, Ensemble, Member};
 use crate::learn::evaluate::Encoded;
+use crate::learn::learner::Model;
 use crate::learn::pipeline::{Card, Pipeline};
 use crate::learn::preprocess::{Missing, Preprocess};
 use crate::learn::table::{LEARNERS, find};
@@ -158,6 +161,102 @@ fn a_pipeline_predicts_cells_as_the_matrix_does_before_and_after_its_file() {
         assert_eq!(loaded.save().unwrap(), bytes);
         assert_eq!(loaded.card, pipeline.card);
     }
+}
+
+/// A calibrated ensemble of two boostings, one of which fills gaps with 0.
+fn composite(task: Task) -> (Dataset, Pipeline) {
+    let (dataset, _, crossed, first) = piped(task);
+    let (_, _, _, mut second) = piped(task);
+    second.transform.fills.fill(Some(0.0));
+    let truth = dataset.target.values.clone();
+    let width = first.width();
+    let member = |label: &str, pipeline: Pipeline| Member {
+        label: label.to_owned(),
+        transform: pipeline.transform,
+        model: pipeline.model,
+    };
+    let blend = if task == Task::Multiclass {
+        let score = BlendScore {
+            intercept: 0.25,
+            weights: vec![0.5, 0.75],
+        };
+        Blend::Linear {
+            scores: vec![score; width],
+        }
+    } else {
+        Blend::Mean {
+            weights: vec![0.25, 0.75],
+        }
+    };
+    let card = first.card.clone();
+    let members = vec![member("one", first), member("two", second)];
+    let schema = &dataset.table.schema;
+    let ensemble = Ensemble::new(task, schema.fields.len(), members, blend).unwrap();
+    let shares = ensemble.importance().unwrap();
+    assert!((shares.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+    let mut model: Box<dyn Model> = Box::new(ensemble);
+    if task != Task::Regression {
+        // Any predictions will do to have a map.
+        let map =
+            Calibration::fit(Method::Isotonic, width, &crossed.concat(), &truth, None).unwrap();
+        model = Box::new(Calibrated::new(model, map).unwrap());
+    }
+    let transform = Ensemble::transform(schema);
+    let pipeline = Pipeline {
+        card,
+        transform,
+        model,
+    };
+    (dataset, pipeline)
+}
+
+#[test]
+fn models_of_models_predict_the_same_after_their_file_and_survive_damage() {
+    for task in [Task::Binary, Task::Multiclass, Task::Regression] {
+        let (dataset, pipeline) = composite(task);
+        let before = bits(&predict_cells(&pipeline, &dataset));
+        let mut matrix = Vec::new();
+        for row in 0..dataset.table.rows {
+            matrix.extend(dataset.table.columns.iter().map(|c| c[row]));
+        }
+        let mut block = vec![0.0; dataset.table.rows * pipeline.width()];
+        pipeline.model.predict_matrix(&matrix, &mut block);
+        assert_eq!(bits(&block), before);
+        let bytes = pipeline.save().unwrap();
+        let loaded = Pipeline::load(&bytes).unwrap();
+        assert_eq!(bits(&predict_cells(&loaded, &dataset)), before);
+        assert_eq!(loaded.save().unwrap(), bytes);
+        let whole: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        for copy in 0..400 {
+            let mut rng = Seed::root(8).child("damage", copy).rng();
+            let mut damaged = whole.clone();
+            saved::damage(&mut damaged, &mut rng);
+            let Ok(pipeline) = Pipeline::load(damaged.to_string().as_bytes()) else {
+                continue;
+            };
+            let columns = pipeline.transform.schema.fields.len();
+            let mut out = vec![0.0; pipeline.width()];
+            for cell in [0.0, f64::NAN, 3.0, 1e9, -1.0] {
+                pipeline.predict_row(&vec![cell; columns], &mut Vec::new(), &mut out);
+                pipeline.label(&out);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_learner_of_ones_own_is_loaded_with_its_entry() {
+    let (_, _, _, pipeline) = piped(Task::Binary);
+    let text = String::from_utf8(pipeline.save().unwrap()).unwrap();
+    let own = text.replacen("\"kind\":\"gbt\"", "\"kind\":\"mine\"", 1);
+    let error = Pipeline::load(own.as_bytes()).err().unwrap().to_string();
+    assert!(error.contains("no learner `mine`"), "{error}");
+    let gbt = find("gbt").unwrap();
+    let entry = crate::learn::table::LearnerEntry {
+        name: "mine",
+        ..*gbt
+    };
+    Pipeline::load_with(own.as_bytes(), &[entry]).unwrap();
 }
 
 #[test]

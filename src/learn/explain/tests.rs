@@ -299,7 +299,6 @@ fn threads_do_not_change_values() {
             let mut scores: Vec<f64> = (0..one.width).map(|o| one.score(row, o)).collect();
             match link {
                 Link::Mean | Link::Identity => {}
-                Link::Exp => scores[0] = crate::stats::special::exp(scores[0]),
                 Link::Logistic => scores[0] = crate::stats::special::sigmoid(scores[0]),
                 Link::Softmax => crate::stats::special::softmax(&mut scores),
                 Link::Exp => scores[0] = crate::stats::special::exp(scores[0]),

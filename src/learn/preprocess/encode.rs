@@ -39,6 +39,16 @@ pub enum Encode {
 }
 
 impl Encode {
+    /// Position of the column that the feature comes from.
+    pub fn column(&self) -> usize {
+        match self {
+            Encode::Number { column }
+            | Encode::Mapped { column, .. }
+            | Encode::Indicator { column, .. }
+            | Encode::Level { column, .. } => *column,
+        }
+    }
+
     /// The feature's number from the row of the table; NaN is missing.
     #[inline]
     pub fn apply(&self, row: &[f64]) -> f64 {

@@ -4,6 +4,7 @@ mod report;
 mod version;
 
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
@@ -29,6 +30,7 @@ use version::{check_gate, gate, register};
   automl study configs/churn.yaml
   automl study configs/churn.yaml --trials 200          continue the same study to 200 trials
   automl study configs/churn.yaml --threads 1           the same trials and model, more slowly
+  automl study configs/ensemble.yaml                    the final model from many trials, calibrated
   automl study configs/csv.yaml --data my.csv --name my-study --format json")]
 pub(crate) struct StudyArgs {
     /// The experiment file.
@@ -140,7 +142,20 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     if let Some(limit) = job.experiment.timeout() {
         budget = budget.time(limit);
     }
-    let ended = study.optimize(budget, |trial| job.objective(trial));
+    let predictions = store.predictions(&name);
+    let unkept = Mutex::new(None);
+    let ended = study.optimize(budget, |trial| {
+        let (score, folds) = job.evaluate(trial)?;
+        let number = trial.number();
+        let key = job.key(number, trial.params());
+        // A trial is worth its score, kept or not: what was not kept is made again when it is needed.
+        if let Err(error) = predictions.write(number, &key, &folds)
+            && let Ok(mut first) = unkept.lock()
+        {
+            first.get_or_insert(error);
+        }
+        Ok(score)
+    });
     drawn.finish_and_clear();
     if ended? == Ended::Stopped {
         let done = study.progress().finished();
@@ -159,7 +174,14 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
         let why = why.and_then(Json::as_str).unwrap_or("no trial was run");
         bail!("study `{name}` has no complete trial; the first failure: {why}");
     };
-    let outcome = job.refit(&best)?;
+    if let Ok(Some(error)) = unkept.into_inner() {
+        eprintln!(
+            "note: out-of-fold predictions were not kept ({error}); an ensemble will make them again"
+        );
+    }
+    let outcome = job.finish(study.trials(), &best, &|trial| {
+        predictions.read(trial.number, &job.key(trial.number, &trial.params))
+    })?;
     let version = register(&job, &store, &best, &outcome, &gate)?;
     let result = Report {
         job: &job,

@@ -2,19 +2,29 @@
 
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::cli::commands::trials;
 use crate::cli::output::{self, score, thousands};
 use crate::data::table::Task;
+use crate::learn::calibration::Method;
 use crate::learn::metric;
 use crate::registry::{GateReport, Stage};
 use crate::study::Study;
 use crate::study::record::TrialRecord;
 use crate::tracking::Store;
-use crate::tune::job::{Job, Outcome};
+use crate::tune::ensemble::{WAYS, Way};
+use crate::tune::job::Job;
+use crate::tune::outcome::{CalibrationReport, Choice, ChosenMember, Outcome};
 
 use super::version::Version;
+
+/// Members of an ensemble that are named; all are in the registry and in `--format json`.
+const SHOWN_MEMBERS: usize = 6;
+
+fn method_name(method: Option<Method>) -> &'static str {
+    method.map_or("none", Method::name)
+}
 
 pub(super) fn header(job: &Job) -> Vec<String> {
     let e = &job.experiment;
@@ -102,7 +112,7 @@ impl Report<'_> {
             holdout["classes"] = json!(card.classes);
         }
         let dataset = &self.job.dataset;
-        json!({
+        let mut report = json!({
             "study": self.study.name(),
             "dataset": {
                 "name": dataset.name,
@@ -120,7 +130,7 @@ impl Report<'_> {
             "best": {
                 "number": self.best.number,
                 "value": self.best.values[0],
-                "learner": self.outcome.learner,
+                "learner": self.job.search.learner(&self.best.params),
                 "params": trials::params(self.best),
                 "folds": self.folds(),
             },
@@ -135,7 +145,84 @@ impl Report<'_> {
                 "gate": self.version.report.as_ref().map(GateReport::to_json),
             },
             "seconds": took.as_secs_f64(),
-        })
+        });
+        if let Some(choice) = &self.outcome.choice {
+            let scores = choice.scores.iter();
+            let scores: Vec<(&str, f64)> = scores.map(|(way, s)| (way.name(), *s)).collect();
+            let member = |m: &ChosenMember| json!({"trial": m.trial, "learner": m.learner, "weight": m.weight});
+            report["final"] = json!({
+                "way": choice.way.name(),
+                "scores": numbers(&scores),
+                "considered": choice.considered,
+                "members": choice.members.iter().map(member).collect::<Vec<Json>>(),
+            });
+        }
+        if let Some(calibration) = &self.outcome.calibration {
+            let mut scores = Map::new();
+            for (method, values) in &calibration.scores {
+                scores.insert(method_name(*method).to_owned(), numbers(values));
+            }
+            report["calibration"] =
+                json!({"method": method_name(calibration.method), "out_of_fold": scores});
+        }
+        report
+    }
+
+    /// What won, by how much, and what is in it.
+    fn print_choice(&self, choice: &Choice) {
+        let of = |way: Way| choice.scores.iter().find(|(w, _)| *w == way).map(|s| s.1);
+        let shown =
+            |way: Way| format!("{} {}", way.name(), of(way).map_or_else(String::new, score));
+        let others: Vec<String> = WAYS
+            .into_iter()
+            .filter(|way| *way != choice.way)
+            .map(shown)
+            .collect();
+        println!(
+            "final  {}  {} (each fold by what the others chose)   {}",
+            shown(choice.way),
+            self.job.metric.name,
+            others.join("  ")
+        );
+        if choice.way != Way::Best {
+            let mut members: Vec<&ChosenMember> = choice.members.iter().collect();
+            members.sort_by(|a, b| b.weight.total_cmp(&a.weight).then(a.trial.cmp(&b.trial)));
+            let named: Vec<String> = members
+                .iter()
+                .take(SHOWN_MEMBERS)
+                .map(|m| format!("#{} {} {:.3}", m.trial, m.learner, m.weight))
+                .collect();
+            let more = members.len().saturating_sub(SHOWN_MEMBERS);
+            let more = if more > 0 {
+                format!(", and {more} more")
+            } else {
+                String::new()
+            };
+            println!(
+                "       {} of {} trials: {}{more}",
+                members.len(),
+                choice.considered,
+                named.join(", ")
+            );
+        }
+    }
+
+    fn print_calibration(&self, report: &CalibrationReport) {
+        let rows: Vec<String> = report
+            .scores
+            .iter()
+            .map(|(method, scores)| {
+                let scores: Vec<String> = scores
+                    .iter()
+                    .map(|(name, value)| format!("{name} {}", score(*value)))
+                    .collect();
+                format!("{}: {}", method_name(*method), scores.join("  "))
+            })
+            .collect();
+        println!("calibration {} (out of fold)", method_name(report.method));
+        for row in rows {
+            println!("       {row}");
+        }
     }
 
     pub fn print(&self, store: &Store) {
@@ -146,15 +233,31 @@ impl Report<'_> {
         let spread = (spread / (folds.len().max(2) - 1) as f64).sqrt();
         let value =
             |name: &str, of: &[(&str, f64)]| of.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-        let holdout = value(metric, &self.outcome.holdout);
+        let holdout = value(metric, &self.outcome.holdout).map_or("undefined".to_owned(), score);
+        // The holdout is read once, by the final model.
+        let alone = self
+            .outcome
+            .choice
+            .as_ref()
+            .is_none_or(|c| c.way == Way::Best);
+        let read = if alone {
+            format!("   {holdout} (holdout)")
+        } else {
+            String::new()
+        };
         println!(
-            "best   #{} {}  {metric} {} ± {} (CV)   {} (holdout)",
+            "best   #{} {}  {metric} {} ± {} (CV){read}",
             self.best.number,
-            self.outcome.learner,
+            self.job.search.learner(&self.best.params),
             score(mean),
             score(spread),
-            holdout.map_or("undefined".to_owned(), score)
         );
+        if let Some(choice) = &self.outcome.choice {
+            self.print_choice(choice);
+        }
+        if let Some(calibration) = &self.outcome.calibration {
+            self.print_calibration(calibration);
+        }
         self.print_holdout();
         let version = &self.version;
         let name = format!("{} v{}", version.model, version.registered.version);
@@ -218,7 +321,18 @@ impl Report<'_> {
             ),
             Task::Regression => show(all, &["rmse", "mae", "r2"]),
         };
-        println!("holdout {line}");
+        let metric = self.job.metric.name;
+        let ensemble = self
+            .outcome
+            .choice
+            .as_ref()
+            .is_some_and(|c| c.way != Way::Best);
+        let first = if ensemble && !line.contains(&format!("{metric} ")) {
+            format!("{}  ", show(all, &[metric]))
+        } else {
+            String::new()
+        };
+        println!("holdout {first}{line}");
         if card.task == Task::Binary {
             let at = show(
                 &self.outcome.holdout_at_threshold,

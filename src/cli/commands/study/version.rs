@@ -16,7 +16,8 @@ use crate::registry::{
 use crate::study::record::TrialRecord;
 use crate::tracking::Store;
 use crate::tune::experiment::Experiment;
-use crate::tune::job::{Job, Outcome};
+use crate::tune::job::Job;
+use crate::tune::outcome::Outcome;
 use crate::tune::yaml::plain;
 
 /// The gate of the experiment, read before any work is done.
@@ -102,7 +103,7 @@ pub(super) fn register(
     for (name, value) in &outcome.holdout_at_threshold {
         metrics.insert(format!("{name}{AT_THRESHOLD}"), *value);
     }
-    metrics.insert(format!("cv_{}", job.metric.name), best.values[0]);
+    metrics.insert(format!("cv_{}", job.metric.name), outcome.cross_validated);
     let rows: Vec<u8> = job
         .split
         .test
