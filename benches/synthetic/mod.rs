@@ -36,7 +36,7 @@ pub fn synthetic(rows: usize, columns: usize) -> Dataset {
                 fields: (0..columns).map(field).collect(),
                 missing: Vec::new(),
             },
-            columns: values,
+            columns: values.into_iter().map(Into::into).collect(),
             rows,
         },
         target,

@@ -8,6 +8,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::fsio;
 
@@ -224,7 +225,7 @@ impl<'a> Reading<'a> {
                         kind: column.kind,
                         levels: column.levels,
                     });
-                    columns.push(column.values);
+                    columns.push(Arc::new(column.values));
                 }
                 Verdict::LeftOut(why) => left_out.push((header[i].clone(), why)),
                 Verdict::Stray(text, instead) => {

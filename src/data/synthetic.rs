@@ -406,7 +406,7 @@ mod tests {
             "{}",
             mean("TotalCharges")
         );
-        for (total, tenure) in column("TotalCharges").iter().zip(column("tenure")) {
+        for (total, tenure) in column("TotalCharges").iter().zip(column("tenure").iter()) {
             assert_eq!(total.is_nan(), *tenure == 0.0);
         }
         assert_eq!(

@@ -1,5 +1,7 @@
 //! Tables: typed columns in memory, and the schema that describes them and outlives them in a model file.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 /// What a column holds.
@@ -54,7 +56,7 @@ pub struct Table {
     /// What the columns are.
     pub schema: Schema,
     /// One vector per column, each as long as the table.
-    pub columns: Vec<Vec<f64>>,
+    pub columns: Vec<Arc<Vec<f64>>>,
     /// Number of rows.
     pub rows: usize,
 }

@@ -4,6 +4,8 @@
 //! exactly when the code is at most `b`, and a threshold found on codes is exact on raw values. A categorical feature's
 //! code is its level. [`Features::MISSING`] stands for a missing value of either kind.
 
+use std::sync::Arc;
+
 use crate::data::table::Table;
 
 use super::preprocess::{Encode, Encoder};
@@ -32,8 +34,8 @@ pub struct Feature {
     pub kind: FeatureKind,
     /// One code per row of the dataset.
     pub codes: Vec<u8>,
-    /// One number per row of the dataset, NaN where missing.
-    pub values: Vec<f64>,
+    /// One number per row of the dataset, NaN where missing; shared with the table where the column is taken as it is.
+    pub values: Arc<Vec<f64>>,
     /// Whether any row of the dataset lacks it.
     pub has_missing: bool,
 }

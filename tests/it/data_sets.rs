@@ -17,7 +17,7 @@ fn columns(data: &Dataset, kind: Kind) -> usize {
 }
 
 fn missing(data: &Dataset) -> usize {
-    let cells = data.table.columns.iter().flatten();
+    let cells = data.table.columns.iter().flat_map(|c| c.iter());
     cells.filter(|v| v.is_nan()).count()
 }
 

@@ -166,7 +166,7 @@ fn types_override_what_is_inferred() {
         ["01", "2"],
         "01 equals 1"
     );
-    assert_eq!(data.table.columns[0], [0.0, 0.0, 1.0]);
+    assert_eq!(*data.table.columns[0], [0.0, 0.0, 1.0]);
     assert_eq!(data.table.schema.fields[1].levels, ["2"]);
     assert_eq!(
         message(text, &typed("y", &[("b", Kind::Boolean)])),

@@ -19,7 +19,7 @@ fn features(columns: Vec<(&str, FeatureKind, Vec<f64>)>) -> Features {
         name: name.to_owned(),
         kind,
         codes: Vec::new(),
-        values,
+        values: values.into(),
         has_missing: true,
     };
     Features {
@@ -173,7 +173,7 @@ fn the_same_data_and_seed_give_the_same_model() {
         // Few values and equal columns: as many ties as can be.
         for column in &mut features.columns {
             let coarse = column.values.iter().map(|v| (v * 4.0).floor()).collect();
-            column.values = coarse;
+            column.values = std::sync::Arc::new(coarse);
         }
         let rows: Vec<u32> = (0..400).collect();
         let data = set(&features, &target, &rows, &FILLS);
@@ -309,7 +309,7 @@ fn missing_values_without_a_fill_are_an_error() {
     let (mut features, target) = made(Task::Binary, 60);
     let mut values = features.columns[1].values.to_vec();
     values[17] = f64::NAN;
-    features.columns[1].values = values;
+    features.columns[1].values = std::sync::Arc::new(values);
     let rows: Vec<u32> = (0..60).collect();
     let fills = [f64::NAN, 0.5, f64::NAN, f64::NAN, f64::NAN];
     for (name, learner, _) in learners() {

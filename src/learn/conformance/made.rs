@@ -1,5 +1,7 @@
 //! Small tables made for the contract, and fitting on them.
 
+use std::sync::Arc;
+
 use rand::RngExt;
 use serde_json::{Map, json};
 
@@ -77,7 +79,8 @@ impl Made {
         train: &[u32],
     ) -> Self {
         let rows = target.values.len();
-        let (fields, columns) = columns.into_iter().unzip();
+        let columns = columns.into_iter().map(|(field, c)| (field, Arc::new(c)));
+        let (fields, columns) = columns.unzip();
         let schema = Schema {
             fields,
             missing: Vec::new(),

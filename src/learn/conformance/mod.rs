@@ -9,6 +9,8 @@ mod saved;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::data::table::Task;
 
 use super::learner::{LearnError, Model};
@@ -281,16 +283,16 @@ fn a_weight_of_two_is_a_row_twice(entry: &LearnerEntry) {
     let mut values = once.target.values.clone();
     for row in once.rows().into_iter().filter(|&r| twice(r)) {
         values.push(values[row as usize]);
-        copied
-            .columns
-            .iter_mut()
-            .for_each(|c| c.push(c[row as usize]));
+        copied.columns.iter_mut().for_each(|c| {
+            let value = c[row as usize];
+            Arc::make_mut(c).push(value);
+        });
     }
     let columns = copied
         .schema
         .fields
         .into_iter()
-        .zip(copied.columns)
+        .zip(copied.columns.into_iter().map(Arc::unwrap_or_clone))
         .collect();
     let mut copied = Made::new(columns, target(Task::Binary, 2, values), &spec);
     // A median counts copies and knows no weights.
@@ -389,14 +391,14 @@ fn fills_equal_an_imputed_table(entry: &LearnerEntry, task: Task) {
     if present(&with_gaps) % 2 == 0 {
         let mut columns = with_gaps.table.columns.clone();
         let first = columns[at].iter().position(|v| !v.is_nan());
-        columns[at][first.expect("most values are there")] = f64::NAN;
+        Arc::make_mut(&mut columns[at])[first.expect("most values are there")] = f64::NAN;
         let columns = with_gaps
             .table
             .schema
             .fields
             .clone()
             .into_iter()
-            .zip(columns);
+            .zip(columns.into_iter().map(Arc::unwrap_or_clone));
         with_gaps = Made::new(columns.collect(), with_gaps.target, &spec);
     }
     let feature = with_gaps
@@ -406,7 +408,10 @@ fn fills_equal_an_imputed_table(entry: &LearnerEntry, task: Task) {
         .position(|c| c.name == "gap");
     let fill = with_gaps.fills[feature.expect("a numeric column is a feature")];
     let mut columns = with_gaps.table.columns.clone();
-    for value in columns[at].iter_mut().filter(|v| v.is_nan()) {
+    for value in Arc::make_mut(&mut columns[at])
+        .iter_mut()
+        .filter(|v| v.is_nan())
+    {
         *value = fill;
     }
     let columns = with_gaps
@@ -415,7 +420,7 @@ fn fills_equal_an_imputed_table(entry: &LearnerEntry, task: Task) {
         .fields
         .clone()
         .into_iter()
-        .zip(columns);
+        .zip(columns.into_iter().map(Arc::unwrap_or_clone));
     let imputed = Made::new(columns.collect(), with_gaps.target.clone(), &spec);
     assert_eq!(
         imputed.features.binning, with_gaps.features.binning,

@@ -17,7 +17,7 @@ fn features(columns: Vec<(Kind, usize, Vec<f64>)>) -> Features {
             kind,
             levels: (0..levels).map(|l| format!("l{l}")).collect(),
         });
-        cells.push(values);
+        cells.push(values.into());
     }
     let schema = Schema {
         fields,

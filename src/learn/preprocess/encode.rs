@@ -1,5 +1,7 @@
 //! The encoder: which feature comes from which column, and how.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::{Kind, Schema};
@@ -60,17 +62,18 @@ impl Encode {
     }
 
     /// The feature's numbers for a whole column of the table.
-    pub(crate) fn apply_column(&self, columns: &[Vec<f64>]) -> Vec<f64> {
+    pub(crate) fn apply_column(&self, columns: &[Arc<Vec<f64>>]) -> Arc<Vec<f64>> {
         match self {
+            // Nothing is copied where nothing changes.
             Encode::Number { column } | Encode::Level { column, .. } => columns[*column].clone(),
-            Encode::Mapped { column, numbers } => columns[*column]
-                .iter()
-                .map(|&v| level_number(v, numbers))
-                .collect(),
-            Encode::Indicator { column, level } => columns[*column]
-                .iter()
-                .map(|&v| indicator(v, *level))
-                .collect(),
+            Encode::Mapped { column, numbers } => {
+                let number = |v: &f64| level_number(*v, numbers);
+                Arc::new(columns[*column].iter().map(number).collect())
+            }
+            Encode::Indicator { column, level } => {
+                let hit = |v: &f64| indicator(*v, *level);
+                Arc::new(columns[*column].iter().map(hit).collect())
+            }
         }
     }
 

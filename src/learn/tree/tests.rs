@@ -319,7 +319,7 @@ fn distinct(task: Task, rows: usize) -> (Features, crate::data::table::Target) {
     let encoder = Encoder::new(&Preprocess::default(), &schema).unwrap();
     let table = Table {
         schema,
-        columns,
+        columns: columns.into_iter().map(Into::into).collect(),
         rows,
     };
     let all: Vec<u32> = (0..rows as u32).collect();
@@ -511,7 +511,11 @@ fn missing_values_alone_on_the_right_leave_all_numbers_left() {
 #[test]
 fn forests_stop_where_all_targets_are_equal() {
     let (features, mut target) = distinct(Task::Regression, 200);
-    for (value, x) in target.values.iter_mut().zip(&features.columns[0].values) {
+    for (value, x) in target
+        .values
+        .iter_mut()
+        .zip(features.columns[0].values.iter())
+    {
         *value = if *x < 100.0 { 0.1 } else { 0.7 };
     }
     let rows: Vec<u32> = (0..200).collect();
@@ -549,7 +553,7 @@ proptest! {
         let digit = |row: usize, column: usize| f64::from(draws[row].rotate_left(4 * column as u32) % bins[column] as u32);
         let field = |i| Field { name: format!("f{i}"), kind: Kind::Numeric, levels: Vec::new() };
         let schema = Schema { fields: (0..bins.len()).map(field).collect(), ..Schema::default() };
-        let columns = (0..bins.len()).map(|c| (0..rows).map(|r| digit(r, c)).collect()).collect();
+        let columns = (0..bins.len()).map(|c| (0..rows).map(|r| digit(r, c)).collect::<Vec<f64>>().into()).collect();
         let encoder = Encoder::new(&Preprocess::default(), &schema).unwrap();
         let all: Vec<u32> = (0..rows as u32).collect();
         let features = Features::build(&Table { schema, columns, rows }, &encoder, &all, 255);
