@@ -14,6 +14,7 @@ pub mod gbt;
 pub mod learner;
 pub mod metric;
 pub mod model;
+pub mod onnx;
 pub mod pipeline;
 pub mod preprocess;
 pub mod table;

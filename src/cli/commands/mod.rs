@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(super) mod data;
+pub(super) mod export;
 pub(super) mod list;
 pub(super) mod predict;
 pub(super) mod registry;
