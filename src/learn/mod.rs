@@ -11,6 +11,7 @@ pub mod evaluate;
 pub mod features;
 pub mod forest;
 pub mod gbt;
+pub mod import;
 pub mod learner;
 pub mod metric;
 pub mod model;

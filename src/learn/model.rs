@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Task;
-use crate::stats::special::{sigmoid, softmax};
+use crate::stats::special::{exp, sigmoid, softmax};
 
 use super::features::Features;
 use super::learner::{LearnError, Model, TrainingSet};
@@ -89,6 +89,26 @@ impl TreeModel {
         }
     }
 
+    /// Trees of another program; with [`Link::Softmax`] tree `i` belongs to class `i mod` the number of bases.
+    pub(super) fn imported(
+        kind: &'static str,
+        link: Link,
+        base: Vec<f64>,
+        trees: Vec<Tree>,
+        gains: Vec<f64>,
+    ) -> Self {
+        TreeModel {
+            kind,
+            link,
+            width: base.len(),
+            base,
+            trees,
+            features: gains.len(),
+            importance: shares(gains),
+            binning: None,
+        }
+    }
+
     /// Number of trees.
     pub fn trees(&self) -> usize {
         self.trees.len()
@@ -123,6 +143,7 @@ impl TreeModel {
             Link::Identity => {}
             Link::Logistic => out[0] = sigmoid(out[0]),
             Link::Softmax => softmax(out),
+            Link::Exp => out[0] = exp(out[0]),
         }
     }
 
@@ -142,7 +163,7 @@ impl TreeModel {
         }
         let fits = match saved.link {
             Link::Mean => true,
-            Link::Identity | Link::Logistic => saved.width == 1,
+            Link::Identity | Link::Logistic | Link::Exp => saved.width == 1,
             Link::Softmax => saved.width > 1,
         };
         if !fits {

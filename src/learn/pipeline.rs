@@ -142,8 +142,8 @@ impl Pipeline {
         }
         let opened: Opened = serde_json::from_slice(bytes)
             .map_err(|e| bad(format!("it is damaged or was changed ({e})")))?;
-        let entry = table::find(&opened.kind).map_err(|e| bad(e.to_string()))?;
-        let model = (entry.load)(opened.model.get())?;
+        let load = table::loader(&opened.kind).map_err(|e| bad(e.to_string()))?;
+        let model = load(opened.model.get())?;
         let Opened {
             card, transform, ..
         } = opened;

@@ -10,7 +10,8 @@ use super::adapters::{
     self, decision_tree::DecisionTreeParams, logistic::LogisticParams,
     smartcore_forest::SmartcoreForestParams,
 };
-use super::learner::{LearnError, Learner, Model};
+use super::import::{self, Load};
+use super::learner::{LearnError, Learner};
 use super::{forest, gbt};
 
 /// What makes a learner from its hyperparameters.
@@ -31,7 +32,7 @@ pub struct LearnerEntry {
     /// Makes the learner from its hyperparameters.
     pub build: Build,
     /// Reads a model that it fitted.
-    pub load: fn(&str) -> Result<Box<dyn Model>, LearnError>,
+    pub load: Load,
 }
 
 const ALL: &[Task] = &[Task::Binary, Task::Multiclass, Task::Regression];
@@ -151,6 +152,20 @@ pub fn find(name: &str) -> Result<&'static LearnerEntry, UnknownLearner> {
             known: names.join(", "),
         }
     })
+}
+
+/// What reads the saved form of a model of this kind: of a learner, or of a program that models are imported from.
+///
+/// # Errors
+/// [`UnknownLearner`] when there is no such kind.
+pub fn loader(kind: &str) -> Result<Load, UnknownLearner> {
+    match import::KINDS
+        .iter()
+        .find(|(program, _)| program.kind() == kind)
+    {
+        Some((_, load)) => Ok(*load),
+        None => Ok(find(kind)?.load),
+    }
 }
 
 fn params<P: DeserializeOwned>(

@@ -177,6 +177,7 @@ fn link(graph: &mut Graph, link: Link, trees: f64, sums: String) -> String {
         }
         Link::Identity => sums,
         Link::Logistic => graph.op("", "Sigmoid", &[&sums], Vec::new()),
+        Link::Exp => graph.op("", "Exp", &[&sums], Vec::new()),
         Link::Softmax => graph.op("", "Softmax", &[&sums], vec![graph::int("axis", 1)]),
     }
 }
@@ -300,4 +301,3 @@ fn metadata(pipeline: &Pipeline) -> Vec<StringStringEntryProto> {
     };
     entries.into_iter().map(entry).collect()
 }
-

@@ -21,6 +21,8 @@ pub enum Link {
     Logistic,
     /// Softmax over the sums of each class; tree `i` belongs to class `i mod classes`.
     Softmax,
+    /// `e` to the sum.
+    Exp,
 }
 
 /// What an inner node asks of a value that is not missing.
