@@ -23,6 +23,8 @@ pub struct TreeModel {
     trees: Vec<Tree>,
     features: usize,
     importance: Vec<f64>,
+    /// Whether each sum is rounded to 32 bits, as in the program that the trees are from.
+    single: bool,
     /// Whose codes the trees can read; none once loaded from a file.
     binning: Option<u64>,
 }
@@ -35,6 +37,8 @@ struct Saved {
     width: usize,
     base: Vec<f64>,
     importance: Vec<f64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    single: bool,
     trees: Vec<SavedTree>,
 }
 
@@ -60,6 +64,7 @@ impl TreeModel {
             trees,
             features: importance.len(),
             importance: shares(importance),
+            single: false,
             binning: Some(binning),
         }
     }
@@ -85,13 +90,16 @@ impl TreeModel {
             trees,
             features: importance.len(),
             importance: shares(importance),
+            single: false,
             binning: Some(binning),
         }
     }
 
-    /// Trees of another program; with [`Link::Softmax`] tree `i` belongs to class `i mod` the number of bases.
+    /// Trees of another program; with [`Link::Softmax`] tree `i` belongs to class `i mod` the number of bases. `single`
+    /// rounds each sum to 32 bits.
     pub(super) fn imported(
         kind: &'static str,
+        single: bool,
         link: Link,
         base: Vec<f64>,
         trees: Vec<Tree>,
@@ -105,6 +113,7 @@ impl TreeModel {
             trees,
             features: gains.len(),
             importance: shares(gains),
+            single,
             binning: None,
         }
     }
@@ -129,6 +138,10 @@ impl TreeModel {
             out[self.output(tree)] += leaf[0];
         } else {
             out.iter_mut().zip(leaf).for_each(|(o, v)| *o += v);
+        }
+        if self.single {
+            // The sum of two numbers of 32 bits, rounded twice, is the sum in 32 bits.
+            out.iter_mut().for_each(|o| *o = f64::from(*o as f32));
         }
     }
 
@@ -187,6 +200,7 @@ impl TreeModel {
             trees: trees.collect::<Result<_, _>>()?,
             features,
             importance: saved.importance,
+            single: saved.single,
             binning: None,
         })
     }
@@ -270,6 +284,7 @@ impl Model for TreeModel {
             width: self.width,
             base: self.base.clone(),
             importance: self.importance.clone(),
+            single: self.single,
             trees: self.trees.iter().map(Tree::to_saved).collect(),
         };
         serde_json::to_string(&saved).map_err(|e| LearnError::Saved {

@@ -1,7 +1,7 @@
 //! Models of other programs as pipelines of ours: LightGBM's text files and XGBoost's JSON files.
 //!
 //! **Contract.** For the same cells an imported pipeline gives the program's own prediction: exactly the same leaves, and
-//! sums that differ by rounding alone (XGBoost adds in 32 bits). The columns are the features by name, in the order of the
+//! same sums (those of XGBoost in 32 bits), up to the last bits of `exp`. The columns are the features by name, in the order of the
 //! file. Afterwards nothing distinguishes the pipeline from one that was fitted here: it is saved, predicts, is
 //! registered, explained (leaves keep their cover) and exported alike. What cannot be expressed is refused by name.
 //!
@@ -260,6 +260,7 @@ impl Parsed {
         let fills = vec![f64::NAN; encoder.rules.len()];
         let model = TreeModel::imported(
             self.program.kind(),
+            self.program == Program::Xgboost,
             self.link,
             self.base,
             self.trees,

@@ -5,12 +5,11 @@
 //! up to the middle between the threshold and the 32-bit number before it, or just below that middle where a tie rounds
 //! up. [`at_most`] finds this number; no cast is left to do, and no value takes another way.
 //!
-//! Categories: a code in the node's list goes **right**, every other one left, a missing value to the default side. The
-//! file (before release 3.1) has codes without names, so that such a column is a number unless names are given; then codes
-//! from 255 on, which no list may have, count as missing.
+//! Categories: a code in the node's list goes **right**, every other one left, a missing value to the default side. Files
+//! of releases before 3.1 have codes without names, so that such a column is a number unless names are given; codes from
+//! 255 on, which no list may have, then count as missing.
 //!
-//! The base score is kept as a prediction and goes through the inverse of the link. Sums are in 64 bits where XGBoost's are
-//! in 32.
+//! The base score is kept as a prediction and goes through the inverse of the link. Leaves are added in 32 bits.
 
 use serde::Deserialize;
 
@@ -85,6 +84,46 @@ struct Inner {
 struct TreeModel {
     trees: Vec<RawTree>,
     tree_info: Vec<usize>,
+    cats: Option<Cats>,
+}
+
+/// Since release 3.1: the levels of each feature in the order of their codes.
+#[derive(Deserialize)]
+struct Cats {
+    #[serde(default)]
+    enc: Vec<Encoding>,
+}
+
+#[derive(Deserialize)]
+struct Encoding {
+    /// Of texts: where each begins in `values`, and the end.
+    #[serde(default)]
+    offsets: Vec<usize>,
+    /// The bytes of all texts, or numbers that are levels.
+    #[serde(default)]
+    values: Vec<serde_json::Number>,
+}
+
+impl Encoding {
+    /// The names of the levels; none where the feature is no category.
+    fn names(&self) -> Result<Vec<String>, String> {
+        if self.offsets.is_empty() {
+            return Ok(self.values.iter().map(ToString::to_string).collect());
+        }
+        let bytes: Vec<u8> = self
+            .values
+            .iter()
+            .map(|v| v.as_i64().unwrap_or(0) as u8)
+            .collect();
+        let name = |w: &[usize]| {
+            let text = bytes
+                .get(w[0]..w[1])
+                .and_then(|b| std::str::from_utf8(b).ok());
+            text.map(str::to_owned)
+                .ok_or("its levels are no texts".to_owned())
+        };
+        self.offsets.windows(2).map(name).collect()
+    }
 }
 
 #[derive(Deserialize)]
@@ -182,42 +221,43 @@ pub(super) fn parse(bytes: &[u8], options: &Options) -> Result<Parsed, ImportErr
     if link == Link::Softmax && width < 2 {
         return Err(damaged(format!("`{objective}` with {width} classes")));
     }
-    let base = base_score(&param.base_score, link, width)?;
+    // Of the raw objective the base score is raw as well.
+    let inverse = if objective == "binary:logitraw" {
+        Link::Identity
+    } else {
+        link
+    };
+    let base = base_score(&param.base_score, inverse, width)?;
 
     let mut columns = Vec::with_capacity(features);
     let mut levels = Vec::with_capacity(features);
-    for name in names {
-        match options.levels.get(&name) {
-            None => {
-                columns.push(Column {
-                    name,
-                    reads: Reads::Number,
-                });
-                levels.push(None);
+    for (feature, name) in names.into_iter().enumerate() {
+        let encoding = model.cats.as_ref().and_then(|c| c.enc.get(feature));
+        let given = match (options.levels.get(&name), encoding) {
+            (Some(given), _) => given.clone(),
+            (None, Some(encoding)) => encoding
+                .names()
+                .map_err(|e| damaged(format!("`{name}`: {e}")))?,
+            (None, None) => Vec::new(),
+        };
+        let (reads, codes) = if given.is_empty() {
+            (Reads::Number, None)
+        } else {
+            let wrong = |what: String| ImportError::Options {
+                what: format!("`{name}`: {what}"),
+            };
+            if given.len() >= CODES as usize {
+                return Err(wrong(format!(
+                    "{} levels; at most 254 are possible",
+                    given.len()
+                )));
             }
-            Some(given) => {
-                if given.is_empty() || given.len() >= CODES as usize {
-                    return Err(ImportError::Options {
-                        what: format!(
-                            "{} levels are given for `{name}`; 1 to 254 are possible",
-                            given.len()
-                        ),
-                    });
-                }
-                let named = given.iter().enumerate();
-                let (sorted, codes) = trees::sorted(
-                    named.map(|(i, n)| (i as u32, n.clone())).collect(),
-                )
-                .map_err(|e| ImportError::Options {
-                    what: format!("`{name}`: {e}"),
-                })?;
-                columns.push(Column {
-                    name,
-                    reads: Reads::Levels(sorted),
-                });
-                levels.push(Some(codes));
-            }
-        }
+            let named = (0..).zip(given).collect();
+            let (sorted, codes) = trees::sorted(named).map_err(wrong)?;
+            (Reads::Levels(sorted), Some(codes))
+        };
+        columns.push(Column { name, reads });
+        levels.push(codes);
     }
     let mut gains = vec![0.0; features];
     // Trees of one class follow one another where a round has several of each; here classes take turns.
@@ -235,6 +275,22 @@ pub(super) fn parse(bytes: &[u8], options: &Options) -> Result<Parsed, ImportErr
             return Err(unsupported(
                 "its leaves hold several numbers (`multi_output_tree`)",
             ));
+        }
+        for (node, feature) in raw.split_indices.iter().enumerate() {
+            let column = columns.get(*feature);
+            let inner = raw.left_children.get(node).is_some_and(|left| *left >= 0);
+            if inner
+                && raw.split_type.get(node) != Some(&1)
+                && let Some(column) = column
+                && options.levels.contains_key(&column.name)
+            {
+                return Err(ImportError::Options {
+                    what: format!(
+                        "levels are given for `{}`, which is a number to the model",
+                        column.name
+                    ),
+                });
+            }
         }
         let weight = booster.weight_drop.get(i).copied().unwrap_or(1.0);
         let nodes = nodes(raw, weight, &mut gains, &columns).map_err(place)?;
@@ -319,7 +375,7 @@ fn count(text: &str) -> Result<usize, ImportError> {
 
 fn objective_of(name: &str) -> Result<(Task, Link), ImportError> {
     Ok(match name {
-        // XGBoost leaves the link of the second one to its user.
+        // XGBoost leaves the logistic function of the second one to its user.
         "binary:logistic" | "binary:logitraw" => (Task::Binary, Link::Logistic),
         "reg:logistic" => (Task::Regression, Link::Logistic),
         "multi:softprob" | "multi:softmax" => (Task::Multiclass, Link::Softmax),
@@ -368,7 +424,7 @@ fn base_score(text: &str, link: Link, width: usize) -> Result<Vec<f64>, ImportEr
 }
 
 /// The largest 64-bit number that XGBoost finds less than `threshold` after its cast to 32 bits.
-fn at_most(threshold: f32) -> f64 {
+pub(super) fn at_most(threshold: f32) -> f64 {
     let middle = (f64::from(threshold.next_down()) + f64::from(threshold)) / 2.0;
     let largest = if (middle as f32) < threshold {
         middle
@@ -443,7 +499,7 @@ fn nodes(
             (false, _, Some(threshold)) => {
                 if matches!(column.reads, Reads::Levels(_)) {
                     return Err(format!(
-                        "levels are given for `{}`, which is a number to it",
+                        "node {node} compares the category `{}` with a number",
                         column.name
                     ));
                 }

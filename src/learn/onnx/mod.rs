@@ -1,7 +1,8 @@
 //! Writes a pipeline as an ONNX model that needs nothing else: encoding, fills, trees or coefficients, link, labels.
 //!
 //! **Contract.** For the same cells the exported model gives the pipeline's probabilities up to the last bits of `exp`
-//! and of sums, and its labels. Inputs are one value per row, `[N]`, for every column that a feature reads: 64-bit
+//! and of sums, and its labels unless those bits decide between two classes. (XGBoost's models add in 32 bits, their exports
+//! in 64.) Inputs are one value per row, `[N]`, for every column that a feature reads: 64-bit
 //! floats, NaN for missing, for numbers and for levels that are all numbers; texts for other levels, where each text that
 //! is no level counts as missing. Outputs are one value per row as well, since several tools flatten them: `label` and
 //! `p_<class>` for each class, or `prediction` for a number. Computation is in 64-bit floats throughout, because a value
@@ -301,3 +302,6 @@ fn metadata(pipeline: &Pipeline) -> Vec<StringStringEntryProto> {
     };
     entries.into_iter().map(entry).collect()
 }
+
+#[cfg(test)]
+mod tests;
