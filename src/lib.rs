@@ -38,6 +38,7 @@ pub mod fsio;
 pub mod learn;
 pub mod registry;
 pub mod seed;
+pub(crate) mod simd;
 pub mod stats;
 pub mod study;
 pub mod tracking;

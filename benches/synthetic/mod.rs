@@ -40,6 +40,7 @@ pub fn synthetic(rows: usize, columns: usize) -> Dataset {
             rows,
         },
         target,
+        weights: None,
         left_out: Vec::new(),
     }
 }

@@ -47,6 +47,8 @@ enum Command {
     Import(commands::import::ImportArgs),
     /// Write a model in a form that other programs run.
     Export(commands::export::ExportArgs),
+    /// Explain predictions and models: SHAP values, importance, partial dependence.
+    Explain(commands::explain::ExplainArgs),
     /// List, promote and roll back registered models.
     Registry(commands::registry::RegistryArgs),
     /// Fetch known data, or split a file as an experiment does.
@@ -98,6 +100,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Predict(args) => commands::predict::run(args),
         Command::Import(args) => commands::import::run(args),
         Command::Export(args) => commands::export::run(args),
+        Command::Explain(args) => commands::explain::run(args),
         Command::Registry(args) => commands::registry::run(args),
         Command::Data(args) => commands::data::run(args),
         Command::List(args) => commands::list::run(args),

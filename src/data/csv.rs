@@ -28,6 +28,8 @@ pub struct ReadOptions {
     pub target: Option<String>,
     /// The positive class of a target with two; if none, the later one in order, as `Yes` of No/Yes and `1` of 0/1.
     pub positive: Option<String>,
+    /// The column that says how much each row counts; it is no feature.
+    pub weights: Option<String>,
     /// Columns to leave out.
     pub drop: Vec<String>,
     /// Kinds of columns by name, in place of inferring them. For the target: numeric asks for regression, boolean and
@@ -47,6 +49,7 @@ impl Default for ReadOptions {
         ReadOptions {
             target: None,
             positive: None,
+            weights: None,
             drop: Vec::new(),
             types: BTreeMap::new(),
             missing: MISSING.map(str::to_owned).to_vec(),
@@ -95,6 +98,7 @@ struct Reading<'a> {
     options: &'a ReadOptions,
     records: Records<&'a [u8]>,
     target: usize,
+    weights: Option<usize>,
 }
 
 impl<'a> Reading<'a> {
@@ -120,6 +124,17 @@ impl<'a> Reading<'a> {
             });
         };
         let target = position("target", target)?;
+        let weights = match &options.weights {
+            Some(column) => Some(position("weights", column)?),
+            None => None,
+        };
+        if weights == Some(target) {
+            return Err(DataError::Weights {
+                file: file.to_owned(),
+                column: header[target].clone(),
+                why: "is the target",
+            });
+        }
         for column in &options.drop {
             position("drop", column)?;
         }
@@ -132,6 +147,7 @@ impl<'a> Reading<'a> {
             options,
             records,
             target,
+            weights,
         })
     }
 
@@ -142,6 +158,9 @@ impl<'a> Reading<'a> {
         let forced = |column: usize| self.options.types.get(&header[column]).copied();
         let mut builders: Vec<Option<ColumnBuilder>> = (0..header.len())
             .map(|i| {
+                if self.weights == Some(i) {
+                    return Some(ColumnBuilder::new(Some(Kind::Numeric)));
+                }
                 let read = i == self.target || !dropped.contains(header[i].as_str());
                 read.then(|| ColumnBuilder::new(forced(i)))
             })
@@ -176,6 +195,10 @@ impl<'a> Reading<'a> {
             // `read` above holds for the target.
             None => unreachable!("the target is always read"),
         };
+        let weights = match self.weights.and_then(|i| Some((i, builders[i].take()?))) {
+            Some((i, builder)) => Some(self.read_weights(i, builder)?),
+            None => None,
+        };
         let mut schema = Schema {
             missing: self.options.missing.clone(),
             ..Schema::default()
@@ -184,7 +207,9 @@ impl<'a> Reading<'a> {
         let mut left_out = Vec::new();
         for (i, builder) in builders.into_iter().enumerate() {
             let Some(builder) = builder else {
-                if i != self.target {
+                if self.weights == Some(i) {
+                    left_out.push((header[i].clone(), "it holds the weights of rows".to_owned()));
+                } else if i != self.target {
                     left_out.push((header[i].clone(), "listed in `drop`".to_owned()));
                 }
                 continue;
@@ -230,8 +255,40 @@ impl<'a> Reading<'a> {
                 rows,
             },
             target,
+            weights,
             left_out,
         })
+    }
+
+    /// The numbers of the column of weights.
+    fn read_weights(&self, column: usize, builder: ColumnBuilder) -> Result<Vec<f64>, DataError> {
+        let wrong = |row: u32, what: String| {
+            Err(DataError::Weight {
+                place: self.place(row, column),
+                what,
+            })
+        };
+        if let Some(row) = builder.first_missing {
+            return wrong(row, "the weight is missing here".to_owned());
+        }
+        if let Some(stray) = builder.first_stray() {
+            return wrong(
+                stray.first_row,
+                format!("`{}` is no finite number", stray.text),
+            );
+        }
+        let weights = builder.into_numbers();
+        if let Some(row) = weights.iter().position(|w| *w < 0.0) {
+            return wrong(row as u32, format!("`{}` is below 0", weights[row]));
+        }
+        if weights.iter().all(|w| *w == 0.0) {
+            return Err(DataError::Weights {
+                file: self.file.to_owned(),
+                column: self.records.header()[column].clone(),
+                why: "is 0 in every row",
+            });
+        }
+        Ok(weights)
     }
 
     /// Where a cell is: reads the file again up to its row.

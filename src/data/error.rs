@@ -221,6 +221,24 @@ pub enum DataError {
         /// How many rows.
         count: u64,
     },
+    /// A weight that is no number of at least 0.
+    #[error("{place}: {what}; a weight is a number of at least 0, correct it or remove the row")]
+    Weight {
+        /// The first one.
+        place: Place,
+        /// What is there instead.
+        what: String,
+    },
+    /// A column of weights that cannot be one.
+    #[error("`{file}`: `weights: {column}` {why}; name another column or leave `weights` out")]
+    Weights {
+        /// The file as the user named it.
+        file: String,
+        /// The column.
+        column: String,
+        /// Why not.
+        why: &'static str,
+    },
     /// A target that is the same everywhere.
     #[error(
         "`{file}`, target `{column}`: every row has `{class}`; there is nothing to learn, name another target"

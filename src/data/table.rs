@@ -95,6 +95,8 @@ pub struct Dataset {
     pub table: Table,
     /// What to predict.
     pub target: Target,
+    /// How much each row counts, a finite number of at least 0 and not all 0; none means the same for all.
+    pub weights: Option<Vec<f64>>,
     /// Columns of the file that are no features, in file order, each with the reason in words; without the target.
     pub left_out: Vec<(String, String)>,
 }

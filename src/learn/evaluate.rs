@@ -111,7 +111,7 @@ impl Encoded {
             features: &self.features,
             target,
             rows,
-            weights: None,
+            weights: dataset.weights.as_deref(),
             fills,
         }
     }

@@ -75,6 +75,17 @@ impl TrainingSet<'_> {
     pub fn weight(&self, row: u32) -> f64 {
         self.weights.map_or(1.0, |w| w[row as usize])
     }
+
+    /// The targets of some rows.
+    pub fn targets(&self, rows: &[u32]) -> Vec<f64> {
+        let value = |row: &u32| self.target.values[*row as usize];
+        rows.iter().map(value).collect()
+    }
+
+    /// The weights of some rows.
+    pub fn weights_of(&self, rows: &[u32]) -> Vec<f64> {
+        rows.iter().map(|&row| self.weight(row)).collect()
+    }
 }
 
 /// Something that can be fitted. Object-safe.
@@ -127,6 +138,16 @@ pub trait Model: Send + Sync {
             self.predict_row(&row_values, place);
         }
         out
+    }
+
+    /// Predicts encoded rows, one after the other in `matrix`, [`Model::features`] numbers each and NaN where a value is
+    /// missing and no fill was fitted. `out` has [`Model::width`] places for each. The same numbers as
+    /// [`Model::predict_row`] gives for each row.
+    fn predict_matrix(&self, matrix: &[f64], out: &mut [f64]) {
+        let rows = matrix.chunks_exact(self.features().max(1));
+        for (row, out) in rows.zip(out.chunks_exact_mut(self.width())) {
+            self.predict_row(row, out);
+        }
     }
 
     /// Share of the total gain by feature, summing to 1 (or all 0); none where the model has no such notion.

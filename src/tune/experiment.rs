@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value as Json;
 
@@ -64,6 +65,9 @@ pub struct DataSpec {
     /// The positive one of two classes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub positive: Option<Value>,
+    /// The column that says how much each row counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
     /// Columns to leave out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub drop: Vec<String>,
@@ -94,8 +98,9 @@ pub enum PreprocessSpec {
 impl<'de> Deserialize<'de> for PreprocessSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const WHAT: &str = "a preset such as `native`, or a preset with changes such as `{preset: telco, missing: median}`";
-        match value_or(deserializer, WHAT)? {
+        match value_or(deserializer, WHAT, false)? {
             ValueOr::Value(name) => Ok(PreprocessSpec::Name(name.to_string())),
+            ValueOr::List(_) => Err(D::Error::custom(format!("this must be {WHAT}"))),
             ValueOr::Keys(rules) => Ok(PreprocessSpec::Rules(rules)),
         }
     }
@@ -225,8 +230,9 @@ impl<'de> Deserialize<'de> for SamplerSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const WHAT: &str =
             "a sampler such as `tpe`, or one with settings such as `{tpe: {n_startup_trials: 20}}`";
-        match value_or(deserializer, WHAT)? {
+        match value_or(deserializer, WHAT, false)? {
             ValueOr::Value(name) => Ok(SamplerSpec::Name(name.to_string())),
+            ValueOr::List(_) => Err(D::Error::custom(format!("this must be {WHAT}"))),
             ValueOr::Keys(settings) => Ok(SamplerSpec::Settings(settings)),
         }
     }

@@ -265,7 +265,7 @@ impl Job {
     pub fn fingerprint(&self) -> Json {
         let e = &self.experiment;
         let cv = &e.cv;
-        json!({
+        let mut facts = json!({
             "dataset": self.dataset.name,
             "dataset_sha256": self.dataset.sha256,
             "target": self.dataset.target.name,
@@ -276,7 +276,11 @@ impl Job {
             "preprocess": e.preprocess().unwrap_or_default(),
             "columns": self.dataset.table.schema.fields.iter().map(|f| &f.name).collect::<Vec<_>>(),
             "fixed": self.search.fixed,
-        })
+        });
+        if let Some(weights) = &e.data.weights {
+            facts["weights"] = json!(weights);
+        }
+        facts
     }
 
     /// Cross-validates the parameters of a trial: the objective of the study. Notes the learner and the score of each
@@ -294,9 +298,10 @@ impl Job {
         let predictions =
             encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed)?;
         let mut scores = Vec::with_capacity(self.folds.len());
-        for (truth, predicted) in self.truths.iter().zip(&predictions) {
+        for ((truth, predicted), fold) in self.truths.iter().zip(&predictions).zip(&self.folds) {
             let given = self.scores(predicted, truth.len());
-            scores.push(self.metric.score(truth, given, None, 0.5)?);
+            let weights = self.weights(&fold.test);
+            scores.push(self.metric.score(truth, given, weights.as_deref(), 0.5)?);
         }
         trial.note("folds", scores.as_slice());
         if let Some(memory) = peak_memory() {
@@ -345,7 +350,10 @@ impl Job {
             .collect();
         let predicted = encoded.predict(model.as_ref(), &self.split.test);
         let given = self.scores(&predicted, truth.len());
-        let all = |at| metric::all(&truth, given, at).map_err(JobError::Score);
+        let weights = self.weights(&self.split.test);
+        let all = |at| {
+            metric::all_weighted(&truth, given, weights.as_deref(), at).map_err(JobError::Score)
+        };
         let (holdout, holdout_at_threshold) = match task {
             Task::Binary => {
                 let mut at_threshold = all(threshold)?;
@@ -399,6 +407,12 @@ impl Job {
         self.encodings.get(&chosen).unwrap_or(&self.encodings[""])
     }
 
+    /// The weights of some rows, when the data has any.
+    fn weights(&self, rows: &[u32]) -> Option<Vec<f64>> {
+        let all = self.dataset.weights.as_ref()?;
+        Some(rows.iter().map(|&r| all[r as usize]).collect())
+    }
+
     fn scores<'a>(&self, predicted: &'a [f64], rows: usize) -> Scores<'a> {
         Scores::new(
             self.dataset.target.task,
@@ -426,6 +440,7 @@ fn read(
             .as_ref()
             .map(Value::to_string)
             .or(base.positive),
+        weights: spec.weights.clone(),
         drop: if spec.drop.is_empty() {
             base.drop
         } else {

@@ -1,7 +1,8 @@
 //! The grammar of `search.params`, and the space that an experiment's learners make.
 //!
 //! A parameter is a fixed value or a domain: `{float: [0.01, 0.3], log: true}`, `{int: [2, 10]}`, `{categorical: [a, b]}`,
-//! with an optional `step` and an optional `when: {other: value}`. In an experiment, `learner.name` belongs to that
+//! with an optional `step` and an optional `when: {other: value}`. A fixed value that is keys with values itself is written
+//! `{value: {…}}`. In an experiment, `learner.name` belongs to that
 //! learner and exists only when it is chosen; `preprocess` chooses among presets. A learner of which no parameter is
 //! given is searched over the default space of its table entry.
 
@@ -31,17 +32,43 @@ pub enum ParamSpec {
     /// A domain to search.
     Search(SearchSpec),
     /// A value that does not change.
-    Fixed(Value),
+    Fixed(#[serde(serialize_with = "as_written")] Json),
+}
+
+/// Keys with values below `value`, so that they can be read again.
+fn as_written<S: serde::Serializer>(value: &Json, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Json::Object(_) => serializer.collect_map([("value", value)]),
+        other => other.serialize(serializer),
+    }
 }
 
 impl<'de> Deserialize<'de> for ParamSpec {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         const WHAT: &str =
             "one value, or a domain such as `{float: [0.01, 0.3], log: true}` or `{int: [2, 10]}`";
-        Ok(match value_or(deserializer, WHAT)? {
-            ValueOr::Value(value) => ParamSpec::Fixed(value),
-            ValueOr::Keys(search) => ParamSpec::Search(search),
-        })
+        let search: SearchSpec = match value_or(deserializer, WHAT, true)? {
+            ValueOr::Value(value) => return Ok(ParamSpec::Fixed(json(&value))),
+            ValueOr::List(list) => return Ok(ParamSpec::Fixed(Json::Array(list))),
+            ValueOr::Keys(search) => search,
+        };
+        let SearchSpec {
+            value: Some(value), ..
+        } = search
+        else {
+            return Ok(ParamSpec::Search(search));
+        };
+        let alone = search.float.is_none()
+            && search.int.is_none()
+            && search.categorical.is_none()
+            && !search.log
+            && search.step.is_none()
+            && search.when.is_empty();
+        if !alone {
+            let what = "`value` is fixed and goes with no other key; remove the others";
+            return Err(D::Error::custom(what));
+        }
+        Ok(ParamSpec::Fixed(value))
     }
 }
 
@@ -49,6 +76,9 @@ impl<'de> Deserialize<'de> for ParamSpec {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SearchSpec {
+    /// A fixed value of any form, for those that are keys with values themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Json>,
     /// Bounds of real numbers.
     #[serde(
         default,
@@ -342,7 +372,7 @@ impl Builder<'_> {
                 self.fixed
                     .entry(entry.name.to_owned())
                     .or_default()
-                    .insert(own, json(value));
+                    .insert(own, value.clone());
                 return Ok(());
             }
         };
@@ -354,6 +384,7 @@ impl Builder<'_> {
             Domain::Int { low, high, .. } => vec![Value::Int(*low), Value::Int(*high)],
             Domain::Categorical { choices } => choices.clone(),
         };
+        let ends: Vec<Json> = ends.iter().map(json).collect();
         self.check(entry, name, spec, &ends)?;
         let mut param = Param::new(name, domain);
         if several && !search.when.contains_key(LEARNER) {
@@ -377,11 +408,11 @@ impl Builder<'_> {
         entry: &LearnerEntry,
         name: &str,
         spec: &serde_saphyr::Spanned<ParamSpec>,
-        values: &[Value],
+        values: &[Json],
     ) -> Result<(), YamlError> {
         let own = &name[entry.name.len() + 1..];
         for value in values {
-            let given = Map::from_iter([(own.to_owned(), json(value))]);
+            let given = Map::from_iter([(own.to_owned(), value.clone())]);
             let Err(error) = (entry.build)(given) else {
                 continue;
             };
@@ -396,5 +427,47 @@ impl Builder<'_> {
             return Err(at(spec, self.file, &format!("`{name}`: {what}")));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tune::experiment::Experiment;
+
+    fn search(params: &str) -> Result<Search, String> {
+        let text = format!("name: x\ndata: {{source: telco}}\nsearch:\n  params:\n{params}");
+        let experiment = Experiment::parse(&text, "x.yaml").map_err(|e| e.to_string())?;
+        // What is written back says the same.
+        let again = serde_json::to_string(&experiment).expect("plain data");
+        let again = Experiment::parse(&again, "again").map_err(|e| e.to_string())?;
+        let (learners, params) = (&experiment.search.learners, &experiment.search.params);
+        let found = Search::new(learners, params, "x.yaml").map_err(|e| e.to_string())?;
+        let twice =
+            Search::new(learners, &again.search.params, "again").map_err(|e| e.to_string())?;
+        assert_eq!(found.fixed, twice.fixed);
+        Ok(found)
+    }
+
+    #[test]
+    fn fixed_values_may_have_any_form() {
+        let found = search(
+            "    gbt.class_weight: {value: {\"Yes\": 3}}\n    random_forest.class_weight: balanced\n",
+        )
+        .unwrap();
+        assert_eq!(found.fixed["gbt"]["class_weight"]["Yes"], 3);
+        assert_eq!(found.fixed["random_forest"]["class_weight"], "balanced");
+
+        let both = search("    gbt.max_depth: {value: 3, int: [1, 4]}\n").unwrap_err();
+        assert!(both.contains("`value` is fixed"), "{both}");
+        let negative = search("    gbt.class_weight: {value: {\"Yes\": -3}}\n").unwrap_err();
+        assert!(
+            negative.contains("`class_weight: Yes: -3` is out of range"),
+            "{negative}"
+        );
+        let rule = search("    gbt.class_weight: balance\n").unwrap_err();
+        assert!(rule.contains("must be `balanced`"), "{rule}");
+        let list = search("    gbt.max_depth: [1, 2]\n").unwrap_err();
+        assert!(list.contains("not a list"), "{list}");
     }
 }

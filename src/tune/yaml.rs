@@ -1,6 +1,6 @@
 //! Reading YAML with errors that a person can act on: file, line, column, the lines around, and the key that was meant.
 
-use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, Visitor};
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_saphyr::Spanned;
 
@@ -164,21 +164,25 @@ fn kind(expected: &str) -> &str {
     }
 }
 
-/// A single value, or keys with values.
+/// A single value, a list, or keys with values.
 pub(super) enum ValueOr<M> {
     /// A single value.
     Value(Value),
+    /// A list.
+    List(Vec<serde_json::Value>),
     /// Keys with values.
     Keys(M),
 }
 
-/// Reads either form, keeping the messages of both. `expected` says what belongs here.
+/// Reads any of these forms, keeping the messages of all; a list only where `lists` says so. `expected` says what belongs here.
 pub(super) fn value_or<'de, M: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
     expected: &'static str,
+    lists: bool,
 ) -> Result<ValueOr<M>, D::Error> {
     struct Both<M> {
         expected: &'static str,
+        lists: bool,
         keys: std::marker::PhantomData<M>,
     }
     impl<'de, M: Deserialize<'de>> Visitor<'de> for Both<M> {
@@ -205,12 +209,23 @@ pub(super) fn value_or<'de, M: Deserialize<'de>, D: Deserializer<'de>>(
         fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
             Ok(ValueOr::Value(Value::Null))
         }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            if !self.lists {
+                return Err(de::Error::invalid_type(de::Unexpected::Seq, &self));
+            }
+            let mut list = Vec::new();
+            while let Some(item) = seq.next_element()? {
+                list.push(item);
+            }
+            Ok(ValueOr::List(list))
+        }
         fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
             M::deserialize(de::value::MapAccessDeserializer::new(map)).map(ValueOr::Keys)
         }
     }
     deserializer.deserialize_any(Both {
         expected,
+        lists,
         keys: std::marker::PhantomData,
     })
 }

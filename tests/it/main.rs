@@ -7,6 +7,7 @@ mod cli;
 mod cross_check;
 mod data_sets;
 mod docs;
+mod learner_options;
 mod learner_quality;
 mod onnx;
 mod optuna_interop;

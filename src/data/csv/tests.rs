@@ -467,3 +467,35 @@ fn nan_and_infinities() {
         assert!(message(&text, &options("y")).starts_with("`x.csv` line 502, column `a`"));
     }
 }
+
+#[test]
+fn a_column_of_weights_is_read_and_is_no_feature() {
+    let weighted = ReadOptions {
+        weights: Some("w".to_owned()),
+        ..options("y")
+    };
+    let data = read("a,w,y\n1,2,0\n2,0,1\n3,0.5,0\n", &weighted).unwrap();
+    assert_eq!(data.weights, Some(vec![2.0, 0.0, 0.5]));
+    assert_eq!(data.table.schema.fields.len(), 1);
+    assert_eq!(data.left_out[0].1, "it holds the weights of rows");
+    assert_eq!(
+        read("a,y\n1,0\n2,1\n", &options("y")).unwrap().weights,
+        None
+    );
+
+    let said = |cell: &str| message(&format!("a,w,y\n1,2,0\n2,{cell},1\n3,1,0\n"), &weighted);
+    assert_eq!(
+        said("-1"),
+        "`x.csv` line 3, column `w`: `-1` is below 0; a weight is a number of at least 0, correct it or remove the row"
+    );
+    assert!(said("").contains("line 3, column `w`: the weight is missing here"));
+    assert!(said("much").contains("line 3, column `w`: `much` is no finite number"));
+    assert!(said("inf").contains("`inf` is no finite number"));
+    assert!(message("a,w,y\n1,0,0\n2,0,1\n", &weighted).contains("`weights: w` is 0 in every row"));
+    assert!(message("a,y\n1,0\n2,1\n", &weighted).contains("`weights` names column `w`"));
+    let target = ReadOptions {
+        weights: Some("y".to_owned()),
+        ..options("y")
+    };
+    assert!(message("a,y\n1,0\n2,1\n", &target).contains("`weights: y` is the target"));
+}

@@ -11,7 +11,7 @@ use crate::learn::table::LearnerEntry;
 use crate::seed::Seed;
 
 /// A table with a target, encoded for one learner.
-pub(super) struct Made {
+pub(in crate::learn) struct Made {
     pub table: Table,
     pub target: Target,
     pub encoder: Encoder,
@@ -20,12 +20,12 @@ pub(super) struct Made {
 }
 
 /// A numeric column.
-pub(super) fn number(name: &str, values: Vec<f64>) -> (Field, Vec<f64>) {
+pub(in crate::learn) fn number(name: &str, values: Vec<f64>) -> (Field, Vec<f64>) {
     column(name, Kind::Numeric, 0, values)
 }
 
 /// A categorical column whose levels are `l0`, `l1` and so on.
-pub(super) fn category(name: &str, levels: usize, codes: Vec<f64>) -> (Field, Vec<f64>) {
+pub(in crate::learn) fn category(name: &str, levels: usize, codes: Vec<f64>) -> (Field, Vec<f64>) {
     column(name, Kind::Categorical, levels, codes)
 }
 
@@ -36,7 +36,7 @@ fn column(name: &str, kind: Kind, levels: usize, values: Vec<f64>) -> (Field, Ve
 }
 
 /// A target of the task with as many classes as it needs; `classes` counts for several classes only.
-pub(super) fn target(task: Task, classes: usize, values: Vec<f64>) -> Target {
+pub(in crate::learn) fn target(task: Task, classes: usize, values: Vec<f64>) -> Target {
     let classes = match task {
         Task::Binary => 2,
         Task::Multiclass => classes,
@@ -51,7 +51,7 @@ pub(super) fn target(task: Task, classes: usize, values: Vec<f64>) -> Target {
 }
 
 /// How the learner wants its columns: as they are, or as numbers without gaps.
-pub(super) fn preprocess(entry: &LearnerEntry) -> Preprocess {
+pub(in crate::learn) fn preprocess(entry: &LearnerEntry) -> Preprocess {
     if entry.native {
         return Preprocess::default();
     }
@@ -186,7 +186,7 @@ impl Made {
 }
 
 /// The learner, with few trees where it has any.
-pub(super) fn learner(entry: &LearnerEntry) -> Box<dyn Learner> {
+pub(in crate::learn) fn learner(entry: &LearnerEntry) -> Box<dyn Learner> {
     let few: Map<String, serde_json::Value> = [("n_estimators".to_owned(), json!(20))]
         .into_iter()
         .collect();
@@ -196,6 +196,6 @@ pub(super) fn learner(entry: &LearnerEntry) -> Box<dyn Learner> {
 }
 
 /// The bits of numbers, which compare equal where `==` on NaN does not.
-pub(super) fn bits(values: &[f64]) -> Vec<u64> {
+pub(in crate::learn) fn bits(values: &[f64]) -> Vec<u64> {
     values.iter().map(|v| v.to_bits()).collect()
 }

@@ -86,6 +86,7 @@ fn piped(task: Task) -> (Dataset, Encoded, Vec<Vec<f64>>, Pipeline) {
         sha256: "0".repeat(64),
         table: made.table,
         target: made.target,
+        weights: None,
         left_out: Vec::new(),
     };
     let folds = k_fold(&dataset.target, &rows, 5, 1, true, Seed::root(1)).unwrap();

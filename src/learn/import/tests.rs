@@ -141,15 +141,16 @@ fn refused_with(bytes: &[u8], options: &Options) -> String {
 
 #[test]
 fn what_is_no_model_is_said_to_be_none() {
-    let mut said = Vec::new();
-    said.push(refused(b"a,b\n1,2\n"));
-    said.push(refused(b""));
-    said.push(refused(b"binf\0\0"));
-    said.push(refused(b"{L\0\0\0"));
-    said.push(refused(b"{\"a\": 1}"));
-    said.push(refused(b"{\"learner\": [1, 2]}"));
-    said.push(refused(b"tree\nversion=v4\n"));
-    insta::assert_snapshot!(said.join("\n"));
+    let files: [&[u8]; 7] = [
+        b"a,b\n1,2\n",
+        b"",
+        b"binf\0\0",
+        b"{L\0\0\0",
+        b"{\"a\": 1}",
+        b"{\"learner\": [1, 2]}",
+        b"tree\nversion=v4\n",
+    ];
+    insta::assert_snapshot!(files.map(refused).join("\n"));
 }
 
 /// A golden model with one text put for another.

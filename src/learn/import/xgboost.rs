@@ -465,7 +465,7 @@ fn nodes(
             .ok_or("it has categories for a node that is not there")? = Some(codes.to_vec());
     }
     let mut nodes = Vec::with_capacity(count);
-    for node in 0..count {
+    for (node, set) in sets.iter_mut().enumerate() {
         let number = raw.split_conditions[node];
         let (left, right) = (raw.left_children[node], raw.right_children[node]);
         if left < 0 {
@@ -486,7 +486,7 @@ fn nodes(
         let gain = raw.loss_changes.get(node).copied().flatten().unwrap_or(0.0);
         gains[feature] += gain.max(0.0);
         let is_category = raw.split_type.get(node) == Some(&1);
-        let test = match (is_category, sets[node].take(), number) {
+        let test = match (is_category, set.take(), number) {
             (true, Some(codes), _) => {
                 if let Some(code) = codes.iter().find(|c| **c >= CODES) {
                     return Err(format!(

@@ -485,7 +485,17 @@ pub fn all(
     scores: Scores<'_>,
     threshold: f64,
 ) -> Result<Vec<(&'static str, f64)>, MetricError> {
-    let case = check(truth, scores, None, threshold)?;
+    all_weighted(truth, scores, None, threshold)
+}
+
+/// As [`all`], with a finite number of at least 0 per row, not all 0.
+pub fn all_weighted(
+    truth: &[f64],
+    scores: Scores<'_>,
+    weights: Option<&[f64]>,
+    threshold: f64,
+) -> Result<Vec<(&'static str, f64)>, MetricError> {
+    let case = check(truth, scores, weights, threshold)?;
     Ok(METRICS
         .iter()
         .filter(|m| m.fits(scores.task) && m.same_as.is_none())

@@ -422,12 +422,13 @@ fn forest(task: Task) -> Pipeline {
             dataset_sha256: "0".repeat(64),
         },
         transform: Transform::new(schema, encoder, &fills),
-        model: Box::new(TreeModel::forest(
+        model: Box::new(TreeModel::imported(
             "random_forest",
-            width,
+            false,
+            Link::Mean,
+            vec![0.0; width],
             trees,
             vec![1.0; 7],
-            0,
         )),
     }
 }

@@ -8,9 +8,10 @@ use std::collections::BinaryHeap;
 
 use rayon::prelude::*;
 
+use super::histogram::{Table, add};
 use super::nodes::Tree;
 use super::partition::{Spare, partition};
-use super::split::{Candidate, Criterion, Runs, best_of_histogram};
+use super::split::{Candidate, Criterion, Finder};
 use super::sum::Sum;
 use super::{Column, histogram};
 use crate::learn::features::Pack;
@@ -25,6 +26,9 @@ pub struct Limits {
     /// A split must gain more than this.
     pub min_gain: f64,
 }
+
+/// Units that are added up together.
+const GROUP: usize = 4;
 
 /// Work for one histogram (rows × features) from which it pays to share it among threads.
 const PARALLEL_WORK: usize = 400_000;
@@ -62,7 +66,9 @@ impl Ord for Leaf {
 pub struct Arena {
     spare: Spare,
     histograms: Vec<Vec<Sum>>,
-    runs: Runs,
+    tables: Vec<Table>,
+    gathered: Vec<Sum>,
+    finder: Finder,
 }
 
 /// A grown tree and where the rows ended.
@@ -72,7 +78,7 @@ pub(crate) struct Grown {
     pub leaves: Vec<(usize, std::ops::Range<usize>, Sum)>,
 }
 
-/// Grows one tree over `rows` and their `sums`, which are reordered so that each leaf's rows are together.
+/// Grows one tree over `rows`, which are reordered so that each leaf's are together, with `sums` by row of the dataset.
 /// `chosen` are the positions of the features to use, ascending. Gains are added to `importance` by feature.
 #[expect(
     clippy::too_many_arguments,
@@ -83,13 +89,13 @@ pub(crate) fn grow(
     packs: &[Pack],
     chosen: &[usize],
     rows: &mut [u32],
-    sums: &mut [Sum],
+    sums: &[Sum],
     criterion: &Criterion,
     limits: &Limits,
     arena: &mut Arena,
     importance: &mut [f64],
 ) -> Grown {
-    let units = units(packs, chosen);
+    let units = units(columns, packs, chosen);
     let grower = Grower {
         columns,
         packs,
@@ -100,13 +106,13 @@ pub(crate) fn grow(
     let mut tree = Tree::new(1);
     let mut done = Vec::new();
     let mut heap = BinaryHeap::new();
-    let total = sums.iter().fold(Sum::ZERO, |a, b| a + *b);
+    let total = rows.iter().fold(Sum::ZERO, |a, &r| a + sums[r as usize]);
     let mut leaves = 1;
 
     let root = (0, 0, rows.len(), 0, total);
     if grower.may_split(rows.len(), 0, leaves) {
         let mut slots = arena.histograms.pop().unwrap_or_default();
-        grower.histogram(rows, sums, total, &mut slots);
+        grower.histogram(rows, sums, total, arena, &mut slots);
         grower.offer(root, slots, arena, &mut heap, &mut done);
     } else {
         done.push((0, 0..rows.len(), total));
@@ -128,8 +134,6 @@ pub(crate) fn grow(
         // The sums know how many rows go where before they are moved.
         let lefts = candidate.left.count() as usize;
         let middle = start + lefts;
-        let splits = |rows: usize| grower.may_split(rows, depth + 1, leaves);
-        let moved = (splits(lefts) || splits(end - middle)).then_some(&mut sums[start..end]);
         let Candidate {
             split,
             missing_left,
@@ -141,7 +145,7 @@ pub(crate) fn grow(
             &split,
             missing_left,
             rows_here,
-            moved,
+            None,
             &mut arena.spare,
         );
         debug_assert_eq!(found, lefts, "a candidate counts its rows");
@@ -157,7 +161,7 @@ pub(crate) fn grow(
         if splits(&small) || splits(&large) {
             let mut part = arena.histograms.pop().unwrap_or_default();
             let range = small.1..small.2;
-            grower.histogram(&rows[range.clone()], &sums[range], small.4, &mut part);
+            grower.histogram(&rows[range], sums, small.4, arena, &mut part);
             histogram::subtract(&mut whole, &part);
             for (slice, slots) in [(small, part), (large, whole)] {
                 if splits(&slice) {
@@ -189,9 +193,12 @@ struct Unit {
     /// The pack and, for each of the features, its place in the pack.
     pack: Option<(usize, Vec<usize>)>,
     features: Vec<usize>,
+    /// Places of the features in a histogram.
+    slots: usize,
 }
 
-fn units(packs: &[Pack], chosen: &[usize]) -> Vec<Unit> {
+fn units(columns: &[Column<'_>], packs: &[Pack], chosen: &[usize]) -> Vec<Unit> {
+    let slots = |features: &[usize]| features.iter().map(|&f| columns[f].slots()).sum();
     let mut units = Vec::new();
     let mut single = vec![true; chosen.len()];
     for (p, pack) in packs.iter().enumerate() {
@@ -207,6 +214,7 @@ fn units(packs: &[Pack], chosen: &[usize]) -> Vec<Unit> {
             let places = places.into_iter().map(|(place, _)| place).collect();
             units.push(Unit {
                 pack: Some((p, places)),
+                slots: slots(&features),
                 features,
             });
         }
@@ -214,6 +222,7 @@ fn units(packs: &[Pack], chosen: &[usize]) -> Vec<Unit> {
     let singles = chosen.iter().zip(single).filter(|(_, single)| *single);
     units.extend(singles.map(|(&f, _)| Unit {
         pack: None,
+        slots: slots(&[f]),
         features: vec![f],
     }));
     units
@@ -234,44 +243,88 @@ impl Grower<'_> {
             && rows >= 2 * (self.criterion.min_leaf.max(1) as usize)
     }
 
-    fn histogram(&self, rows: &[u32], sums: &[Sum], total: Sum, slots: &mut Vec<Sum>) {
-        let width = |unit: &Unit| unit.features.iter().map(|&f| self.columns[f].slots()).sum();
-        let features: usize = self.units.iter().map(|u| u.features.len()).sum();
-        slots.resize(self.units.iter().map(width).sum(), Sum::ZERO);
-        let mut parts = Vec::with_capacity(self.units.len());
+    /// Sums by feature and code of the rows of a node.
+    fn histogram(
+        &self,
+        rows: &[u32],
+        sums: &[Sum],
+        total: Sum,
+        arena: &mut Arena,
+        slots: &mut Vec<Sum>,
+    ) {
+        slots.resize(self.units.iter().map(|u| u.slots).sum(), Sum::ZERO);
+        // In the order of the rows, for every unit to read them in a line.
+        arena.gathered.clear();
+        arena
+            .gathered
+            .extend(rows.iter().map(|&r| sums[r as usize]));
+        let sums = &arena.gathered;
         let mut rest = slots.as_mut_slice();
-        for unit in self.units {
-            let (part, after) = rest.split_at_mut(width(unit));
-            parts.push((unit, part));
+        if rows.len() < histogram::PACK_ROWS {
+            for &f in self.units.iter().flat_map(|u| &u.features) {
+                let column = &self.columns[f];
+                let (here, after) = rest.split_at_mut(column.slots());
+                histogram::fill(column, rows, sums, total, here);
+                rest = after;
+            }
+            return;
+        }
+        arena.tables.resize(self.units.len(), [Sum::ZERO; 256]);
+        let mut groups = Vec::with_capacity(self.units.len().div_ceil(GROUP));
+        for (units, tables) in self.units.chunks(GROUP).zip(arena.tables.chunks_mut(GROUP)) {
+            let (here, after) = rest.split_at_mut(units.iter().map(|u| u.slots).sum());
+            groups.push((units, tables, here));
             rest = after;
         }
-        let fill = |(unit, part): (&Unit, &mut [Sum])| self.fill(unit, rows, sums, total, part);
+        let fill = |(units, tables, slots): (&[Unit], &mut [Table], &mut [Sum])| {
+            self.fill(units, rows, sums, tables, slots);
+        };
+        let features: usize = self.units.iter().map(|u| u.features.len()).sum();
         if rows.len() * features >= PARALLEL_WORK {
-            parts.into_par_iter().for_each(fill);
+            groups.into_par_iter().for_each(fill);
         } else {
-            parts.into_iter().for_each(fill);
+            groups.into_iter().for_each(fill);
         }
     }
 
-    fn fill(&self, unit: &Unit, rows: &[u32], sums: &[Sum], total: Sum, mut slots: &mut [Sum]) {
-        match &unit.pack {
-            Some((pack, places)) if rows.len() >= histogram::PACK_ROWS => {
-                let mut wanted = places.iter().peekable();
-                histogram::fill_pack(&self.packs[*pack], rows, sums, |place, by_code| {
-                    if wanted.next_if_eq(&&place).is_some() {
-                        let (here, after) = std::mem::take(&mut slots).split_at_mut(by_code.len());
-                        here.copy_from_slice(by_code);
-                        slots = after;
-                    }
-                });
-            }
-            _ => {
-                for &f in &unit.features {
-                    let column = &self.columns[f];
-                    let (here, after) = slots.split_at_mut(column.slots());
-                    histogram::fill(column, rows, sums, total, here);
-                    slots = after;
+    /// The part of the histogram that belongs to at most [`GROUP`] units. The tables are clear before and after.
+    fn fill(
+        &self,
+        units: &[Unit],
+        rows: &[u32],
+        sums: &[Sum],
+        tables: &mut [Table],
+        mut slots: &mut [Sum],
+    ) {
+        let codes = |unit: &Unit| match unit.pack {
+            Some((pack, _)) => &self.packs[pack].codes[..],
+            None => self.columns[unit.features[0]].codes,
+        };
+        match units {
+            [a, b, c, d] => add([codes(a), codes(b), codes(c), codes(d)], rows, sums, tables),
+            [a, b, c] => add([codes(a), codes(b), codes(c)], rows, sums, tables),
+            [a, b] => add([codes(a), codes(b)], rows, sums, tables),
+            units => units
+                .iter()
+                .zip(tables.chunks_mut(1))
+                .for_each(|(unit, table)| add([codes(unit)], rows, sums, table)),
+        }
+        for (unit, table) in units.iter().zip(tables) {
+            let (mut here, after) = slots.split_at_mut(unit.slots);
+            slots = after;
+            match &unit.pack {
+                Some((pack, places)) => {
+                    let mut wanted = places.iter().peekable();
+                    histogram::take_pack(&self.packs[*pack], table, |place, by_code| {
+                        if wanted.next_if_eq(&&place).is_some() {
+                            let (one, others) =
+                                std::mem::take(&mut here).split_at_mut(by_code.len());
+                            one.copy_from_slice(by_code);
+                            here = others;
+                        }
+                    });
                 }
+                None => histogram::take(&self.columns[unit.features[0]], table, here),
             }
         }
     }
@@ -292,12 +345,11 @@ impl Grower<'_> {
             let here = &slots[at..at + column.slots()];
             at += column.slots();
             let missing = here.get(column.bins).copied().unwrap_or_default();
-            let one = best_of_histogram(
+            let one = arena.finder.best_of_histogram(
                 self.criterion,
                 column,
                 f as u16,
                 &here[..column.bins],
-                &mut arena.runs,
                 missing,
                 total,
             );

@@ -11,7 +11,7 @@ use super::Column;
 use super::histogram::{self, PACK_ROWS};
 use super::nodes::Tree;
 use super::partition::{Spare, partition};
-use super::split::{Candidate, Criterion, Runs, best, runs_of_histogram};
+use super::split::{Candidate, Criterion, Finder, runs_of_histogram};
 use super::sum::Sum;
 use crate::learn::features::{Features, Pack};
 
@@ -141,7 +141,7 @@ pub(crate) struct Variance<'a> {
     by_member: Vec<Vec<[Sum; 8]>>,
     total: Sum,
     slots: Vec<Sum>,
-    runs: Runs,
+    finder: Finder,
     keys: Vec<u32>,
     /// Added to leaf values: targets are centred to keep their sums small.
     offset: f64,
@@ -176,7 +176,7 @@ impl<'a> Variance<'a> {
             by_member: vec![Vec::new(); packs.len()],
             total: Sum::ZERO,
             slots: Vec::new(),
-            runs: Vec::new(),
+            finder: Finder::default(),
             keys,
             offset,
         }
@@ -208,49 +208,45 @@ impl Impurity for Variance<'_> {
                     members.push(slots);
                 });
             }
-            runs_of_histogram(&members[place], &mut self.runs);
+            runs_of_histogram(&members[place], &mut self.finder.runs);
         } else if column.slots() == 2 && !column.has_missing {
             let ones = histogram::sum_of_ones(column.codes, rows, sums);
             if ones.count() == 0 || ones.count() == self.total.count() {
                 return Offer::Constant;
             }
-            self.runs.clear();
-            self.runs.extend([(0, self.total - ones), (1, ones)]);
+            self.finder.runs.clear();
+            self.finder.runs.extend([(0, self.total - ones), (1, ones)]);
         } else if rows.len() <= SORT_ROWS && column.bins > rows.len() {
             // Code above position in one number: sorting them is stable and reads no second array.
             self.keys.clear();
             let key = |(i, row): (usize, &u32)| u32::from(column.code(*row)) << 16 | i as u32;
             self.keys.extend(rows.iter().enumerate().map(key));
             self.keys.sort_unstable();
-            self.runs.clear();
+            self.finder.runs.clear();
             for key in &self.keys {
                 let (code, sum) = ((key >> 16) as u8, sums[(key & 0xffff) as usize]);
-                match self.runs.last_mut() {
+                match self.finder.runs.last_mut() {
                     Some(last) if last.0 == code => last.1 += sum,
-                    _ => self.runs.push((code, sum)),
+                    _ => self.finder.runs.push((code, sum)),
                 }
             }
             // Missing values without a fill have the largest code.
-            if let Some((_, sum)) = self.runs.pop_if(|run| run.0 == Features::MISSING) {
+            if let Some((_, sum)) = self.finder.runs.pop_if(|run| run.0 == Features::MISSING) {
                 missing = sum;
             }
         } else {
             self.slots.resize(column.slots(), Sum::ZERO);
             histogram::fill(column, rows, sums, self.total, &mut self.slots);
-            runs_of_histogram(&self.slots[..column.bins], &mut self.runs);
+            runs_of_histogram(&self.slots[..column.bins], &mut self.finder.runs);
             missing = self.slots.get(column.bins).copied().unwrap_or_default();
         }
-        if self.runs.len() + usize::from(missing.count() > 0) < 2 {
+        if self.finder.runs.len() + usize::from(missing.count() > 0) < 2 {
             return Offer::Constant;
         }
-        match best(
-            &self.criterion,
-            column,
-            feature,
-            &mut self.runs,
-            missing,
-            self.total,
-        ) {
+        match self
+            .finder
+            .best_of_runs(&self.criterion, column, feature, missing, self.total)
+        {
             Some(candidate) => Offer::Split(candidate),
             None => Offer::Nothing,
         }

@@ -2,7 +2,7 @@
 
 use super::Column;
 use super::sum::Sum;
-use crate::learn::features::Pack;
+use crate::learn::features::{Features, Pack};
 
 /// Adds up `sums` by code into `slots`, which has [`Column::slots`] places and is overwritten. The last place is that of
 /// missing values where the column has any; with a fill it is empty and its rows are at the fill.
@@ -36,18 +36,52 @@ pub(crate) fn fill(column: &Column<'_>, rows: &[u32], sums: &[Sum], total: Sum, 
 /// From this many rows on, reading them once for a whole pack is faster than once for each of its members.
 pub(crate) const PACK_ROWS: usize = 96;
 
-/// Adds up `sums` by the joint code of a pack and calls `each` with the position of every member in the pack and its
-/// sums by code.
-pub(crate) fn fill_pack(
-    pack: &Pack,
+/// Sums by code, one place for every code there can be.
+pub(crate) type Table = [Sum; 256];
+
+/// Adds up `sums` by the codes of several columns at once, a table for each: a row and its sum are read once for all of
+/// them. Missing values are at [`Features::MISSING`].
+pub(crate) fn add<const N: usize>(
+    codes: [&[u8]; N],
     rows: &[u32],
     sums: &[Sum],
-    mut each: impl FnMut(usize, &[Sum]),
+    tables: &mut [Table],
 ) {
-    let mut joint = [Sum::ZERO; 256];
+    let Some(tables) = tables.first_chunk_mut::<N>() else {
+        return;
+    };
     for (&row, &sum) in rows.iter().zip(sums) {
-        joint[usize::from(pack.codes[row as usize])] += sum;
+        for (codes, table) in codes.iter().zip(tables.iter_mut()) {
+            table[usize::from(codes[row as usize])] += sum;
+        }
     }
+}
+
+/// Moves the sums of `column` from a `table` to its `slots`, as [`fill`] would have left them, and clears the table.
+pub(crate) fn take(column: &Column<'_>, table: &mut Table, slots: &mut [Sum]) {
+    let (bins, missing) = slots.split_at_mut(column.bins);
+    bins.copy_from_slice(&table[..column.bins]);
+    table[..column.bins].fill(Sum::ZERO);
+    let there = std::mem::take(&mut table[usize::from(Features::MISSING)]);
+    if let [missing] = missing {
+        *missing = Sum::ZERO;
+        match bins.get_mut(usize::from(column.fill)) {
+            Some(filled) => *filled += there,
+            None => *missing = there,
+        }
+    }
+}
+
+/// Adds up `sums` by the joint code of a pack and calls `each` with the position of every member in the pack and its
+/// sums by code.
+pub(crate) fn fill_pack(pack: &Pack, rows: &[u32], sums: &[Sum], each: impl FnMut(usize, &[Sum])) {
+    let mut joint = [[Sum::ZERO; 256]];
+    add([&pack.codes], rows, sums, &mut joint);
+    take_pack(pack, &mut joint[0], each);
+}
+
+/// Calls `each` with the position of every member of the pack and its sums by code, and clears the table of joint codes.
+pub(crate) fn take_pack(pack: &Pack, joint: &mut Table, mut each: impl FnMut(usize, &[Sum])) {
     // The slowest member's sums are those of consecutive stretches. Adding the stretches up leaves the joint histogram
     // of the other members.
     let mut size = pack.size;
@@ -56,15 +90,16 @@ pub(crate) fn fill_pack(
         let mut by_code = [Sum::ZERO; 8];
         let (first, others) = joint[..size].split_at_mut(rest);
         by_code[0] = first.iter().fold(Sum::ZERO, |a, b| a + *b);
-        for (total, stretch) in by_code[1..].iter_mut().zip(others.chunks_exact(rest)) {
+        for (total, stretch) in by_code[1..].iter_mut().zip(others.chunks_exact_mut(rest)) {
             for (into, sum) in first.iter_mut().zip(stretch) {
                 *total += *sum;
-                *into += *sum;
+                *into += std::mem::take(sum);
             }
         }
         each(member, &by_code[..bins]);
         size = rest;
     }
+    joint[0] = Sum::ZERO;
 }
 
 /// The sum of the rows whose code is 1, for a column whose codes are 0 and 1.

@@ -18,6 +18,7 @@ pub mod view;
 
 mod histogram;
 mod partition;
+mod scan;
 #[cfg(test)]
 mod tests;
 

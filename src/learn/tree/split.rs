@@ -8,6 +8,7 @@
 
 use super::Column;
 use super::nodes::Split;
+use super::scan::{Boundary, Scan};
 use super::sum::{FixedPoint, Sum};
 
 /// What a split must respect and how its gain is computed.
@@ -29,26 +30,51 @@ pub struct Criterion {
 
 impl Criterion {
     /// Gradient and hessian of a sum.
-    #[inline]
+    #[inline(always)]
     pub fn parts(&self, sum: Sum) -> (f64, f64) {
-        let gradient = sum.gradient() as f64 * self.unit.gradient_unit;
-        // Below 2^40, so the detour over i64 is exact, and cheaper than from u64.
-        let hessian = sum.hessian() as i64 as f64 * self.unit.hessian_unit;
-        (gradient, hessian)
-    }
-
-    /// Numerator and denominator of `S(G, H)`, and `H` itself.
-    #[inline]
-    fn terms(&self, sum: Sum) -> (f64, f64, f64) {
-        let (gradient, hessian) = self.parts(sum);
-        let g = (gradient.abs() - self.l1).max(0.0);
-        (g * g, (hessian + self.l2).max(1e-12), hessian)
+        let (gradient, hessian) = sum.to_f64();
+        (
+            gradient * self.unit.gradient_unit,
+            hessian * self.unit.hessian_unit,
+        )
     }
 
     /// `S(G, H)` of a sum.
     pub fn score(&self, sum: Sum) -> f64 {
-        let (square, weight, _) = self.terms(sum);
-        square / weight
+        let (gradient, hessian) = self.parts(sum);
+        let g = (gradient.abs() - self.l1).max(0.0);
+        g * g / (hessian + self.l2).max(1e-12)
+    }
+
+    /// `S` of the left side plus `S` of the right one, given the left sum and the gradient and hessian of both sides: two
+    /// fractions under one division.
+    #[inline(always)]
+    pub(super) fn both(&self, left: Sum, gradient: f64, hessian: f64) -> f64 {
+        let (g, h) = self.parts(left);
+        let square = |g: f64| {
+            let g = g.abs() - self.l1;
+            let g = if g > 0.0 { g } else { 0.0 };
+            g * g
+        };
+        let weight = |h: f64| {
+            let h = h + self.l2;
+            if h > 1e-12 { h } else { 1e-12 }
+        };
+        // Both are whole numbers of units below 2^51, so the differences are exact.
+        let (left, right) = (weight(h), weight(hessian - h));
+        (square(g) * right + square(gradient - g) * left) / (left * right)
+    }
+
+    /// Whether the second word of a sum, see [`Sum::words`], has rows and hessian enough for a leaf.
+    pub(super) fn enough(&self) -> impl Fn(u64) -> bool + Copy + use<> {
+        let rows = self.min_leaf.max(1);
+        let hessian = self.min_leaf_hessian / self.unit.hessian_unit;
+        let whole = hessian as u64;
+        let hessian = whole + u64::from((whole as f64) < hessian);
+        move |word| {
+            let sum = Sum::of_words(0, word);
+            sum.count() >= rows && sum.hessian() >= hessian
+        }
     }
 
     /// The leaf value that minimises the second-order loss: `−G/(H + l2)` with the soft threshold.
@@ -60,7 +86,7 @@ impl Criterion {
 }
 
 /// A split that could be made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Candidate {
     /// How much the score grows.
     pub gain: f64,
@@ -87,177 +113,107 @@ pub(crate) fn runs_of_histogram(slots: &[Sum], runs: &mut Runs) {
     }
 }
 
-/// The best split of the rows that `slots`, a histogram without its missing place, and `missing` sum up, if one is
-/// allowed. `runs` is scratch space.
-pub(crate) fn best_of_histogram(
-    criterion: &Criterion,
-    column: &Column<'_>,
-    feature: u16,
-    slots: &[Sum],
-    runs: &mut Runs,
-    missing: Sum,
-    total: Sum,
-) -> Option<Candidate> {
-    let Some(edges) = column.edges else {
-        runs_of_histogram(slots, runs);
-        return best(criterion, column, feature, runs, missing, total);
-    };
-    let codes = slots
-        .iter()
-        .enumerate()
-        .map(|(code, sum)| (code as u8, *sum));
-    let found = scan(criterion, codes.filter(|r| r.1.count() > 0), missing, total)?;
-    Some(numeric(
-        criterion, column, edges, feature, &found, missing, total,
-    ))
+/// Finds splits; holds the scratch space for it.
+#[derive(Default)]
+pub(crate) struct Finder {
+    /// The codes of a node that [`Finder::best_of_runs`] reads.
+    pub runs: Runs,
+    scan: Scan,
 }
 
-/// The best split of the rows that `runs` and `missing` sum up, if one is allowed.
-pub(crate) fn best(
-    criterion: &Criterion,
-    column: &Column<'_>,
-    feature: u16,
-    runs: &mut Runs,
-    missing: Sum,
-    total: Sum,
-) -> Option<Candidate> {
-    if let Some(edges) = column.edges {
-        let found = scan(criterion, runs.iter().copied(), missing, total)?;
-        return Some(numeric(
-            criterion, column, edges, feature, &found, missing, total,
-        ));
+impl Finder {
+    /// The best split of the rows that `slots`, a histogram without its missing place, and `missing` sum up, if one is
+    /// allowed.
+    pub fn best_of_histogram(
+        &mut self,
+        criterion: &Criterion,
+        column: &Column<'_>,
+        feature: u16,
+        slots: &[Sum],
+        missing: Sum,
+        total: Sum,
+    ) -> Option<Candidate> {
+        let Some(edges) = column.edges else {
+            runs_of_histogram(slots, &mut self.runs);
+            return self.best_of_runs(criterion, column, feature, missing, total);
+        };
+        let found = self
+            .scan
+            .best(criterion, slots.iter().copied(), missing, total)?;
+        let next = slots[found.last + 1..].iter().position(|s| s.count() > 0);
+        let next = next.map(|after| found.last + 1 + after);
+        let split = numeric(column, edges, found.last, next);
+        Some(candidate(criterion, feature, split, &found, missing, total))
     }
-    let key = |sum: Sum| {
-        let (g, h) = criterion.parts(sum);
-        g / (h + criterion.category_smoothing).max(1e-12)
-    };
-    runs.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)).then(a.0.cmp(&b.0)));
-    let found = scan(criterion, runs.iter().copied(), missing, total)?;
-    let mut set = [0_u64; 4];
-    for (code, _) in &runs[..found.runs] {
-        set[usize::from(code >> 6)] |= 1 << (code & 63);
+
+    /// The best split of the rows that `self.runs` and `missing` sum up, if one is allowed. The runs of a category are
+    /// put into another order.
+    pub fn best_of_runs(
+        &mut self,
+        criterion: &Criterion,
+        column: &Column<'_>,
+        feature: u16,
+        missing: Sum,
+        total: Sum,
+    ) -> Option<Candidate> {
+        let runs = &mut self.runs;
+        if column.edges.is_none() {
+            let key = |sum: Sum| {
+                let (g, h) = criterion.parts(sum);
+                g / (h + criterion.category_smoothing).max(1e-12)
+            };
+            runs.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)).then(a.0.cmp(&b.0)));
+        }
+        let sums = runs.iter().map(|r| r.1);
+        let found = self.scan.best(criterion, sums, missing, total)?;
+        let split = match column.edges {
+            Some(edges) => {
+                let next = runs.get(found.last + 1).map(|r| usize::from(r.0));
+                numeric(column, edges, usize::from(runs[found.last].0), next)
+            }
+            None => {
+                let mut set = [0_u64; 4];
+                for (code, _) in &runs[..=found.last] {
+                    set[usize::from(code >> 6)] |= 1 << (code & 63);
+                }
+                Split::In(set)
+            }
+        };
+        Some(candidate(criterion, feature, split, &found, missing, total))
     }
-    Some(found.candidate(criterion, feature, Split::In(set), missing, total))
 }
 
-fn numeric(
+/// The threshold between the last code on the left and the next one that a row has; none when only missing values are on
+/// the right, and all numbers go left.
+fn numeric(column: &Column<'_>, edges: &[f64], last: usize, next: Option<usize>) -> Split {
+    // Half way through the empty codes between them.
+    let code = next.map_or(column.bins - 1, |next| (last + next - 1) / 2);
+    let threshold = edges.get(code).copied().unwrap_or(f64::MAX);
+    Split::AtMost {
+        code: code as u8,
+        threshold,
+    }
+}
+
+fn candidate(
     criterion: &Criterion,
-    column: &Column<'_>,
-    edges: &[f64],
     feature: u16,
-    found: &Found,
+    split: Split,
+    found: &Boundary,
     missing: Sum,
     total: Sum,
 ) -> Candidate {
-    // Half way through the empty codes to the next row; missing alone on the right leaves all numbers left.
-    let code = match found.next {
-        Some(next) => ((u16::from(found.last) + u16::from(next) - 1) / 2) as u8,
-        None => (column.bins - 1) as u8,
+    // Without missing rows to learn from, they follow the larger side.
+    let missing_left = if missing.count() == 0 {
+        found.left.count() * 2 >= total.count()
+    } else {
+        found.missing_left
     };
-    let threshold = edges.get(usize::from(code)).copied().unwrap_or(f64::MAX);
-    let split = Split::AtMost { code, threshold };
-    found.candidate(criterion, feature, split, missing, total)
-}
-
-/// A boundary between runs.
-struct Found {
-    /// How many runs are left of it.
-    runs: usize,
-    /// The code of the last of them.
-    last: u8,
-    /// The code of the first run right of it; none when only missing values are there.
-    next: Option<u8>,
-    missing_left: bool,
-    left: Sum,
-    /// The score of both sides together.
-    score: f64,
-}
-
-impl Found {
-    fn candidate(
-        &self,
-        criterion: &Criterion,
-        feature: u16,
-        split: Split,
-        missing: Sum,
-        total: Sum,
-    ) -> Candidate {
-        // Without missing rows to learn from, they follow the larger side.
-        let missing_left = if missing.count() == 0 {
-            self.left.count() * 2 >= total.count()
-        } else {
-            self.missing_left
-        };
-        Candidate {
-            gain: self.score - criterion.score(total),
-            feature,
-            split,
-            missing_left,
-            left: self.left,
-        }
+    Candidate {
+        gain: found.score - criterion.score(total),
+        feature,
+        split,
+        missing_left,
+        left: found.left,
     }
-}
-
-/// Tries every boundary between runs, with missing values on either side; the first of equal ones wins.
-#[inline]
-fn scan(
-    criterion: &Criterion,
-    runs: impl Iterator<Item = (u8, Sum)> + Clone,
-    missing: Sum,
-    total: Sum,
-) -> Option<Found> {
-    let none_missing = missing.count() == 0;
-    let least = criterion.min_leaf.max(1);
-    let mut best: Option<Found> = None;
-    // Below every score, which is a sum of squares.
-    let mut best_score = -1.0;
-    for missing_left in [false, true] {
-        if missing_left && none_missing {
-            break;
-        }
-        let mut left = if missing_left { missing } else { Sum::ZERO };
-        let mut try_here = |left: Sum, count: usize, last: u8, next: Option<u8>| {
-            let right = total - left;
-            let (left_square, left_weight, left_hessian) = criterion.terms(left);
-            let (right_square, right_weight, right_hessian) = criterion.terms(right);
-            // The sum of two fractions, compared without dividing.
-            let sum = left_square * right_weight + right_square * left_weight;
-            let weight = left_weight * right_weight;
-            if sum > best_score * weight
-                && left.count().min(right.count()) >= least
-                && left_hessian.min(right_hessian) >= criterion.min_leaf_hessian
-            {
-                best_score = sum / weight;
-                best = Some(Found {
-                    runs: count,
-                    last,
-                    next,
-                    missing_left,
-                    left,
-                    score: best_score,
-                });
-            }
-        };
-        let (mut count, mut last) = (0, 0);
-        for (code, sum) in runs.clone() {
-            if count > 0 && left.count() >= least {
-                if total.count() - left.count() < least {
-                    break;
-                }
-                try_here(left, count, last, Some(code));
-            }
-            left += sum;
-            last = code;
-            count += 1;
-        }
-        // With missing values on the right, "all others left" is a boundary too.
-        if count > 0
-            && !missing_left
-            && !none_missing
-            && left.count() + missing.count() == total.count()
-        {
-            try_here(left, count, last, None);
-        }
-    }
-    best
 }

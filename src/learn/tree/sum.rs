@@ -44,6 +44,32 @@ impl Sum {
         self.hessian_count >> COUNT_BITS
     }
 
+    /// Gradient and hessian in fixed-point units as floating-point numbers, exact for sums of a [`FixedPoint`].
+    ///
+    /// The numbers are put into the lowest bits of 1.5 · 2^52 and 2^52, which any machine can do on all its lanes.
+    #[inline(always)]
+    pub fn to_f64(self) -> (f64, f64) {
+        const TWO_52: f64 = 4_503_599_627_370_496.0;
+        let gradient = f64::from_bits(self.gradient.wrapping_add(SHIFT.to_bits() as i64) as u64);
+        let hessian = f64::from_bits((self.hessian_count >> COUNT_BITS) | TWO_52.to_bits());
+        (gradient - SHIFT, hessian - TWO_52)
+    }
+
+    /// The gradient, and hessian with count in one word; sums of words are the words of sums.
+    #[inline(always)]
+    pub(super) fn words(self) -> (i64, u64) {
+        (self.gradient, self.hessian_count)
+    }
+
+    /// The sum of these words.
+    #[inline(always)]
+    pub(super) fn of_words(gradient: i64, hessian_count: u64) -> Sum {
+        Sum {
+            gradient,
+            hessian_count,
+        }
+    }
+
     /// The gradient and hessian this many times; the count stays.
     #[inline]
     pub fn times(self, times: u32) -> Sum {
@@ -108,10 +134,10 @@ pub struct FixedPoint {
 impl FixedPoint {
     /// Units that hold `rows` rows whose gradients are at most `max_gradient` in size and hessians at most `max_hessian`.
     pub fn new(rows: usize, max_gradient: f64, max_hessian: f64) -> Self {
-        // At most 2^24 rows of at most 2^38 units stay below 2^63.
-        let gradient_unit = exponent(max_gradient, 38);
-        let rows_bits = usize::BITS - rows.leading_zeros();
-        let hessian_unit = exponent(max_hessian, 39_i32.saturating_sub(rows_bits as i32));
+        // `rows` is below 2^bits: all gradients together stay below 2^50 units, all hessians below 2^39.
+        let bits = (usize::BITS - rows.leading_zeros()) as i32;
+        let gradient_unit = exponent(max_gradient, 50 - bits);
+        let hessian_unit = exponent(max_hessian, 39 - bits);
         FixedPoint {
             to_gradient: 1.0 / gradient_unit,
             to_hessian: 1.0 / hessian_unit,
@@ -132,11 +158,12 @@ impl FixedPoint {
     }
 }
 
-/// The nearest whole number of a number below 2^51 in size. Adding 1.5 · 2^52 leaves it in the lowest bits, which
-/// needs no branch, so loops over rows are vectorized.
+/// 1.5 · 2^52: adding it to a number below 2^51 in size leaves the nearest whole number in the lowest bits.
+const SHIFT: f64 = 6_755_399_441_055_744.0;
+
+/// The nearest whole number of a number below 2^51 in size. It needs no branch, so loops over rows are vectorized.
 #[inline]
 fn round(x: f64) -> i64 {
-    const SHIFT: f64 = 6_755_399_441_055_744.0;
     ((x + SHIFT).to_bits() as i64).wrapping_sub(SHIFT.to_bits() as i64)
 }
 

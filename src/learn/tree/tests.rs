@@ -4,7 +4,7 @@ use rand::RngExt;
 use super::best_first::{self, grow};
 use super::nodes::{Split, in_set};
 use super::partition::{Spare, partition};
-use super::split::{Candidate, Criterion, best, runs_of_histogram};
+use super::split::{Candidate, Criterion, Finder, runs_of_histogram};
 use super::sum::{FixedPoint, Sum};
 use super::{Column, histogram};
 use crate::data::table::Task;
@@ -86,10 +86,15 @@ impl Case {
         let total = sums.iter().fold(Sum::ZERO, |a, b| a + *b);
         let mut slots = vec![Sum::ZERO; column.slots()];
         histogram::fill(&column, &self.rows(), &sums, total, &mut slots);
-        let mut runs = Vec::new();
-        runs_of_histogram(&slots[..self.bins], &mut runs);
         let missing = slots.get(self.bins).copied().unwrap_or_default();
-        best(&self.criterion(), &column, 0, &mut runs, missing, total)
+        let mut finder = Finder::default();
+        let criterion = self.criterion();
+        runs_of_histogram(&slots[..self.bins], &mut finder.runs);
+        let by_runs = finder.best_of_runs(&criterion, &column, 0, missing, total);
+        let slots = &slots[..self.bins];
+        let found = finder.best_of_histogram(&criterion, &column, 0, slots, missing, total);
+        assert_eq!(found, by_runs, "empty codes change nothing");
+        found
     }
 
     /// The gain of sending the rows of `left` left, in floating point and from the rows themselves; none if it may not be.

@@ -1,139 +1,107 @@
-//! Random forest (Breiman 2001) over the binned matrix.
+//! Random forest (Breiman 2001) and extremely randomized trees (Geurts, Ernst and Wehenkel 2006) over the binned matrix.
 //!
-//! Each tree draws its rows with replacement and, at every node, its features. Probabilities are the mean of the leaves'
-//! class shares, as in scikit-learn. Trees are grown in parallel, each from its own place in the seed tree.
+//! Each tree of a random forest draws its rows with replacement and, at every node, its features. An extremely randomized
+//! tree sees all rows and draws the threshold of each feature too. Probabilities are the mean of the leaves' class shares,
+//! as in scikit-learn. Trees are grown in parallel, each from its own place in the seed tree.
+
+mod out_of_bag;
+mod params;
+#[cfg(test)]
+mod tests;
 
 use rand::Rng as _;
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::data::table::Task;
 use crate::seed::Seed;
 
 use super::learner::{LearnError, Learner, Model, TrainingSet};
-use super::model::{TreeModel, check};
+use super::model::TreeModel;
 use super::tree::Column;
 use super::tree::depth_first::{Arena, Limits, Variance, grow};
 use super::tree::gini::Gini;
 use super::tree::nodes::Tree;
 use super::tree::split::Criterion;
 use super::tree::sum::{FixedPoint, Sum};
+pub use out_of_bag::OutOfBag;
+pub use params::{ForestParams, MaxFeatures, MaxFeaturesRule};
 
-const NAME: &str = "random_forest";
-
-/// How many features are drawn at each node.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "`max_features` must be a share above 0 and at most 1, or `sqrt`, `log2` or `all`"
-)]
-pub enum MaxFeatures {
-    /// This share of all features, in (0, 1], at least one feature.
-    Share(f64),
-    /// A rule by name.
-    Rule(MaxFeaturesRule),
+/// Which of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    RandomForest,
+    ExtraTrees,
 }
 
-/// A rule for the number of features.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MaxFeaturesRule {
-    /// The square root.
-    Sqrt,
-    /// The logarithm to base 2.
-    Log2,
-    /// All of them.
-    All,
-}
-
-/// Hyperparameters of a random forest. The defaults are those of scikit-learn.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ForestParams {
-    /// Number of trees, 1 to 100,000.
-    pub n_estimators: usize,
-    /// Most splits from the root to a leaf; 0 for no limit.
-    pub max_depth: u32,
-    /// Fewest rows of a node that is split, at least 2.
-    pub min_samples_split: usize,
-    /// Fewest rows of a leaf, at least 1.
-    pub min_samples_leaf: usize,
-    /// Features drawn at each node; the square root for classes, all for numbers when none is given.
-    pub max_features: Option<MaxFeatures>,
-    /// Whether each tree draws its rows with replacement; otherwise it sees all.
-    pub bootstrap: bool,
-}
-
-impl Default for ForestParams {
-    fn default() -> Self {
-        ForestParams {
-            n_estimators: 100,
-            max_depth: 0,
-            min_samples_split: 2,
-            min_samples_leaf: 1,
-            max_features: None,
-            bootstrap: true,
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::RandomForest => "random_forest",
+            Kind::ExtraTrees => "extra_trees",
         }
     }
 }
 
-impl ForestParams {
-    /// Checks the ranges.
+/// A forest that is ready to be fitted.
+#[derive(Clone, Debug)]
+pub struct Forest {
+    params: ForestParams,
+    kind: Kind,
+}
+
+/// A tree, the gains of its features, and the places of the rows that it saw, one bit each, if asked for.
+type Grown = (Tree, Vec<f64>, Vec<u64>);
+
+impl Learner for Forest {
+    fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
+        let (model, _) = self.fit_with(data, seed, false)?;
+        Ok(Box::new(model))
+    }
+}
+
+impl Forest {
+    /// Fits and predicts every training row with the trees that did not see it: an estimate of how good the forest is
+    /// on new rows, without setting any aside.
     ///
     /// # Errors
-    /// [`LearnError::Params`] naming the parameter, its value and what is allowed.
-    pub fn build(self) -> Result<RandomForest, LearnError> {
-        check(NAME, "n_estimators", self.n_estimators as f64, 1.0, 1e5)?;
-        check(NAME, "max_depth", f64::from(self.max_depth), 0.0, 1e6)?;
-        check(
-            NAME,
-            "min_samples_split",
-            self.min_samples_split as f64,
-            2.0,
-            1e9,
-        )?;
-        check(
-            NAME,
-            "min_samples_leaf",
-            self.min_samples_leaf as f64,
-            1.0,
-            1e9,
-        )?;
-        if let Some(MaxFeatures::Share(share)) = self.max_features {
-            check(NAME, "max_features", share, f64::MIN_POSITIVE, 1.0)?;
+    /// Those of fitting, and [`LearnError::Params`] without `bootstrap`, when every tree sees every row.
+    pub fn fit_out_of_bag(
+        &self,
+        data: &TrainingSet<'_>,
+        seed: Seed,
+    ) -> Result<(Box<dyn Model>, OutOfBag), LearnError> {
+        if !self.params.bootstrap {
+            return Err(LearnError::Params {
+                learner: self.kind.name(),
+                what: "every tree sees every row; out-of-bag predictions need `bootstrap: true`"
+                    .to_owned(),
+            });
         }
-        Ok(RandomForest(self))
+        let (model, out) = self.fit_with(data, seed, true)?;
+        Ok((Box::new(model), out))
     }
 
-    fn features(&self, task: Task, all: usize) -> usize {
-        let default = if task == Task::Regression {
-            MaxFeaturesRule::All
-        } else {
-            MaxFeaturesRule::Sqrt
+    fn fit_with(
+        &self,
+        data: &TrainingSet<'_>,
+        seed: Seed,
+        out_of_bag: bool,
+    ) -> Result<(TreeModel, OutOfBag), LearnError> {
+        let (params, name) = (&self.params, self.kind.name());
+        let class_weights = match &params.class_weight {
+            Some(weight) => Some(weight.of_rows(name, data)?),
+            None => None,
         };
-        let count = match self.max_features.unwrap_or(MaxFeatures::Rule(default)) {
-            MaxFeatures::Share(share) => (share * all as f64) as usize,
-            MaxFeatures::Rule(MaxFeaturesRule::Sqrt) => (all as f64).sqrt() as usize,
-            MaxFeatures::Rule(MaxFeaturesRule::Log2) => all.ilog2() as usize,
-            MaxFeatures::Rule(MaxFeaturesRule::All) => all,
-        };
-        count.clamp(1, all)
-    }
-}
-
-/// A random forest that is ready to be fitted.
-#[derive(Clone, Debug)]
-pub struct RandomForest(ForestParams);
-
-impl Learner for RandomForest {
-    fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
-        let rows = data.weighted_rows();
         let data = &TrainingSet {
-            rows: &rows,
+            weights: class_weights.as_deref().or(data.weights),
             ..*data
         };
-        data.check(NAME)?;
-        let params = &self.0;
+        let counted = data.weighted_rows();
+        let data = &TrainingSet {
+            rows: &counted,
+            ..*data
+        };
+        data.check(name)?;
         let columns = Column::of(data);
         let task = data.target.task;
         let classes = data.target.classes.len();
@@ -171,7 +139,7 @@ impl Learner for RandomForest {
             criterion,
             offset,
         };
-        let grown: Vec<(Tree, Vec<f64>)> = (0..params.n_estimators as u64)
+        let grown: Vec<Grown> = (0..params.n_estimators as u64)
             .into_par_iter()
             .map_init(
                 || (Arena::default(), Vec::new(), Vec::new(), Vec::new()),
@@ -205,21 +173,32 @@ impl Learner for RandomForest {
                             &mut gains,
                         )
                     };
-                    (tree, gains)
+                    let bag = if out_of_bag {
+                        out_of_bag::bits(times)
+                    } else {
+                        Vec::new()
+                    };
+                    (tree, gains, bag)
                 },
             )
             .collect();
         let mut importance = vec![0.0; columns.len()];
-        let mut trees = Vec::with_capacity(grown.len());
-        for (tree, gains) in grown {
+        let (mut trees, mut bags) = (Vec::with_capacity(grown.len()), Vec::new());
+        for (tree, gains, bag) in grown {
             importance
                 .iter_mut()
                 .zip(&gains)
                 .for_each(|(all, gain)| *all += gain);
             trees.push(tree);
+            bags.push(bag);
         }
-        let model = TreeModel::forest(NAME, width, trees, importance, data.features.binning);
-        Ok(Box::new(model))
+        let out = if out_of_bag {
+            OutOfBag::predict(data, &trees, &bags, width)
+        } else {
+            OutOfBag::default()
+        };
+        let model = TreeModel::forest(name, width, trees, importance, data.features);
+        Ok((model, out))
     }
 }
 
@@ -268,7 +247,12 @@ impl Draw<'_> {
     }
 }
 
-/// Reads a forest from its saved form.
+/// Reads a random forest from its saved form.
 pub fn load(text: &str) -> Result<Box<dyn Model>, LearnError> {
-    Ok(Box::new(TreeModel::load(NAME, text)?))
+    Ok(Box::new(TreeModel::load(Kind::RandomForest.name(), text)?))
+}
+
+/// Reads extremely randomized trees from their saved form.
+pub fn load_extra_trees(text: &str) -> Result<Box<dyn Model>, LearnError> {
+    Ok(Box::new(TreeModel::load(Kind::ExtraTrees.name(), text)?))
 }

@@ -1,0 +1,336 @@
+//! The rounds of a fit: rows, gradients, one tree per output, scores.
+
+use super::loss::{Bounds, Loss, weighted_quantile};
+use super::params::GbtParams;
+use super::{NAME, rows};
+use crate::learn::learner::{LearnError, TrainingSet};
+use crate::learn::tree::Column;
+use crate::learn::tree::best_first::{Arena, Limits, grow};
+use crate::learn::tree::nodes::{Codes, Tree};
+use crate::learn::tree::split::Criterion;
+use crate::learn::tree::sum::{FixedPoint, Sum};
+use crate::seed::Rng;
+
+/// The state of one fit.
+pub(super) struct Boosting<'a> {
+    params: &'a GbtParams,
+    loss: &'a dyn Loss,
+    columns: Vec<Column<'a>>,
+    pub base: Vec<f64>,
+    /// The score so far, `output × rows of the dataset + row`.
+    raw: Vec<f64>,
+    pub trees: Vec<Tree>,
+    pub importance: Vec<f64>,
+    arena: Arena,
+    largest_weight: f64,
+    /// Rows that the round sees, and those that it does not.
+    inside: Vec<u32>,
+    outside: Vec<u32>,
+    /// For the rows inside, in order: the target, and by output the gradient and the hessian.
+    targets: Vec<f64>,
+    gradients: Vec<f64>,
+    hessians: Vec<f64>,
+    /// What GOSS multiplies rows of the dataset by; filled only where leaves are quantiles.
+    factors: Vec<f64>,
+    /// What a tree reorders.
+    rows: Vec<u32>,
+    /// By row of the dataset; those of the rows inside are of this round.
+    sums: Vec<Sum>,
+}
+
+impl<'a> Boosting<'a> {
+    pub fn new(params: &'a GbtParams, loss: &'a dyn Loss, data: &TrainingSet<'a>) -> Self {
+        let mut base = vec![0.0; loss.outputs(data.target.classes.len())];
+        loss.start(
+            &data.targets(data.rows),
+            &data.weights_of(data.rows),
+            &mut base,
+        );
+        let all = data.features.rows;
+        Boosting {
+            params,
+            loss,
+            columns: Column::of(data),
+            raw: base
+                .iter()
+                .flat_map(|b| std::iter::repeat_n(*b, all))
+                .collect(),
+            base,
+            trees: Vec::new(),
+            importance: vec![0.0; data.features.len()],
+            arena: Arena::default(),
+            largest_weight: data
+                .rows
+                .iter()
+                .map(|&r| data.weight(r))
+                .fold(0.0, f64::max),
+            inside: data.rows.to_vec(),
+            outside: Vec::new(),
+            targets: Vec::new(),
+            gradients: Vec::new(),
+            hessians: Vec::new(),
+            factors: Vec::new(),
+            rows: Vec::new(),
+            sums: vec![Sum::ZERO; all],
+        }
+    }
+
+    /// Adds one tree per output and returns the position of the first one.
+    ///
+    /// # Errors
+    /// When the loss gives derivatives that no tree can be grown from.
+    pub fn round(
+        &mut self,
+        data: &TrainingSet<'_>,
+        codes: &Codes<'_>,
+        rng: &mut Rng,
+    ) -> Result<usize, LearnError> {
+        let first = self.trees.len();
+        let share = self.params.subsample;
+        if share < 1.0 {
+            rows::draw(rng, share, data.rows, &mut self.inside, &mut self.outside);
+        }
+        // As in LightGBM, GOSS waits until the scores say something.
+        let rounds = first / self.base.len();
+        let goss = self.params.goss_top < 1.0
+            && rounds as f64 >= (1.0 / self.params.learning_rate).floor();
+        if goss {
+            self.inside.clear();
+            self.inside.extend_from_slice(data.rows);
+        }
+        let mut bounds = self.differentiate(data)?;
+        if goss {
+            let factor = self.keep_large(rng);
+            bounds.gradient *= factor;
+            bounds.hessian *= factor;
+        }
+        let unit = FixedPoint::new(self.inside.len(), bounds.gradient, bounds.hessian);
+        let inside = self.inside.len();
+        let criterion = Criterion {
+            unit,
+            l1: self.params.reg_alpha,
+            l2: self.params.reg_lambda,
+            min_leaf: self.params.min_leaf.min(u32::MAX as usize) as u32,
+            min_leaf_hessian: self.params.min_child_weight,
+            category_smoothing: self.params.category_smoothing,
+        };
+        let limits = Limits {
+            max_leaves: self.params.max_leaves,
+            max_depth: self.params.max_depth,
+            min_gain: self.params.min_gain,
+        };
+        for class in 0..self.base.len() {
+            let chosen = self.draw_features(rng);
+            let part = class * inside..(class + 1) * inside;
+            let places = self.gradients[part.clone()]
+                .iter()
+                .zip(&self.hessians[part]);
+            self.rows.clear();
+            self.rows.extend_from_slice(&self.inside);
+            for (&row, (g, h)) in self.inside.iter().zip(places) {
+                self.sums[row as usize] = unit.row(*g, *h);
+            }
+            let mut grown = grow(
+                &self.columns,
+                &data.features.packs,
+                &chosen,
+                &mut self.rows,
+                &self.sums,
+                &criterion,
+                &limits,
+                &mut self.arena,
+                &mut self.importance,
+            );
+            let all = data.features.rows;
+            let raw = &mut self.raw[class * all..(class + 1) * all];
+            let quantile = self.loss.leaf_quantile();
+            for (node, range, sum) in &grown.leaves {
+                let step = match quantile {
+                    Some(level) => {
+                        let rows = &self.rows[range.clone()];
+                        leaf_quantile(data, raw, rows, &self.factors, level)
+                    }
+                    None => criterion.leaf(*sum),
+                };
+                let value = step * self.params.learning_rate;
+                grown.tree.set_leaf(*node, &[value]);
+                grown.tree.set_cover(*node, f64::from(sum.count()));
+                for &row in &self.rows[range.clone()] {
+                    raw[row as usize] += value;
+                }
+            }
+            // Rows that the round did not see take the way down the tree.
+            grown
+                .tree
+                .for_each_leaf(codes, &self.outside, |place, leaf| {
+                    raw[self.outside[place] as usize] += leaf[0];
+                });
+            self.trees.push(grown.tree);
+        }
+        Ok(first)
+    }
+
+    /// GOSS: takes rows out of those inside. Returns what the rows that were drawn are multiplied by.
+    fn keep_large(&mut self, rng: &mut Rng) -> f64 {
+        let (n, outputs) = (self.inside.len(), self.base.len());
+        let (top, other) = (self.params.goss_top, self.params.goss_other);
+        let goss = rows::goss(rng, top, other, n, &self.gradients, &self.hessians);
+        let kept = goss.kept.len();
+        let factor = |drawn: bool| if drawn { goss.factor } else { 1.0 };
+        // Values move to lower places only, and output by output.
+        for output in 0..outputs {
+            for (to, &(from, drawn)) in goss.kept.iter().enumerate() {
+                let (to, from) = (output * kept + to, output * n + from);
+                self.gradients[to] = self.gradients[from] * factor(drawn);
+                self.hessians[to] = self.hessians[from] * factor(drawn);
+            }
+        }
+        self.gradients.truncate(outputs * kept);
+        self.hessians.truncate(outputs * kept);
+        self.outside.clear();
+        if self.loss.leaf_quantile().is_some() {
+            self.factors.resize(self.raw.len() / outputs, 1.0);
+        }
+        let mut next = goss.kept.iter().peekable();
+        let mut inside = 0;
+        for place in 0..n {
+            let row = self.inside[place];
+            match next.next_if(|k| k.0 == place) {
+                Some(&(_, drawn)) => {
+                    if let Some(f) = self.factors.get_mut(row as usize) {
+                        *f = factor(drawn);
+                    }
+                    self.inside[inside] = row;
+                    inside += 1;
+                }
+                None => self.outside.push(row),
+            }
+        }
+        self.inside.truncate(inside);
+        goss.factor
+    }
+
+    /// Gradients and hessians of the loss at the current scores of the rows inside, and how large they can be.
+    fn differentiate(&mut self, data: &TrainingSet<'_>) -> Result<Bounds, LearnError> {
+        let (n, all, outputs) = (self.inside.len(), data.features.rows, self.base.len());
+        let targets = self.inside.iter().map(|&r| data.target.values[r as usize]);
+        self.targets.clear();
+        self.targets.extend(targets);
+        // Scores first, side by side and output by output; gradients take their place.
+        self.gradients.clear();
+        for output in 0..outputs {
+            let raw = &self.raw[output * all..(output + 1) * all];
+            self.gradients
+                .extend(self.inside.iter().map(|&r| raw[r as usize]));
+        }
+        self.hessians.resize(n * outputs, 0.0);
+        self.loss
+            .differentiate(&self.targets, &mut self.gradients, &mut self.hessians);
+        let bounds = match self.loss.bounds(outputs) {
+            Some(bounds) => bounds,
+            None => self.look()?,
+        };
+        if data.weights.is_some() {
+            for output in 0..outputs {
+                let part = output * n..(output + 1) * n;
+                let places = self.gradients[part.clone()]
+                    .iter_mut()
+                    .zip(&mut self.hessians[part]);
+                for ((g, h), &row) in places.zip(&self.inside) {
+                    *g *= data.weight(row);
+                    *h *= data.weight(row);
+                }
+            }
+        }
+        Ok(Bounds {
+            gradient: bounds.gradient * self.largest_weight,
+            hessian: bounds.hessian * self.largest_weight,
+        })
+    }
+
+    /// The bounds of what a loss gave that promises none.
+    fn look(&self) -> Result<Bounds, LearnError> {
+        let largest = |values: &[f64]| values.iter().fold(0.0, |l, v: &f64| f64::max(l, v.abs()));
+        let sums = |values: &[f64]| values.iter().sum::<f64>();
+        // `max` passes over NaN and a sum does not.
+        let bad = !sums(&self.gradients).is_finite()
+            || !sums(&self.hessians).is_finite()
+            || self.hessians.iter().any(|h| *h < 0.0);
+        if bad {
+            return Err(LearnError::Data {
+                learner: NAME,
+                what: format!(
+                    "the loss `{}` gave derivatives that are not finite, or a second one below 0, in round {}; a smaller `learning_rate` may help",
+                    self.loss.name(),
+                    self.trees.len() / self.base.len() + 1
+                ),
+            });
+        }
+        Ok(Bounds {
+            gradient: largest(&self.gradients),
+            hessian: largest(&self.hessians),
+        })
+    }
+
+    fn draw_features(&self, rng: &mut Rng) -> Vec<usize> {
+        let n = self.columns.len();
+        let take = ((n as f64 * self.params.colsample).round() as usize).clamp(1, n);
+        if take == n {
+            return (0..n).collect();
+        }
+        let (mut taken, mut others) = (Vec::new(), Vec::new());
+        rows::sample(rng, n, take, &mut taken, &mut others);
+        taken.into_iter().map(|i| i as usize).collect()
+    }
+}
+
+/// The quantile of what the scores lack to the targets, over the rows of a leaf.
+fn leaf_quantile(
+    data: &TrainingSet<'_>,
+    raw: &[f64],
+    rows: &[u32],
+    factors: &[f64],
+    level: f64,
+) -> f64 {
+    let left = |r: &u32| data.target.values[*r as usize] - raw[*r as usize];
+    let weight = |r: &u32| data.weight(*r) * factors.get(*r as usize).unwrap_or(&1.0);
+    let left: Vec<f64> = rows.iter().map(left).collect();
+    let weights: Vec<f64> = rows.iter().map(weight).collect();
+    weighted_quantile(&left, &weights, level)
+}
+
+/// Raw scores of some rows, class-major: `class × rows + row`.
+pub(super) struct Scores {
+    raw: Vec<f64>,
+    rows: usize,
+}
+
+impl Scores {
+    pub fn new(rows: &[u32], base: &[f64]) -> Self {
+        let raw = base
+            .iter()
+            .flat_map(|b| std::iter::repeat_n(*b, rows.len()))
+            .collect();
+        Scores {
+            raw,
+            rows: rows.len(),
+        }
+    }
+
+    pub fn add(&mut self, class: usize, tree: &Tree, codes: &Codes<'_>, rows: &[u32]) {
+        let raw = &mut self.raw[class * self.rows..(class + 1) * self.rows];
+        tree.for_each_leaf(codes, rows, |place, leaf| raw[place] += leaf[0]);
+    }
+
+    /// The weighted mean of the loss.
+    pub fn loss(&self, loss: &dyn Loss, data: &TrainingSet<'_>, rows: &[u32]) -> f64 {
+        let mut losses = vec![0.0; rows.len()];
+        loss.losses(&data.targets(rows), &self.raw, &mut losses);
+        let (mut sum, mut weights) = (0.0, 0.0);
+        for (loss, &row) in losses.iter().zip(rows) {
+            sum += data.weight(row) * loss;
+            weights += data.weight(row);
+        }
+        if weights > 0.0 { sum / weights } else { 0.0 }
+    }
+}
