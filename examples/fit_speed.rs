@@ -58,7 +58,7 @@ fn main() -> Outcome<()> {
     let (mut fits, mut cpu_s) = (Vec::new(), f64::INFINITY);
     let (mut model, mut added) = (None, 0.0);
     for repeat in 0..reps {
-        model = None;
+        drop(model.take());
         let before = memory(true);
         let (start, cpu) = (Instant::now(), processor());
         let fit = pool.install(|| encoded.fit(&*fitted, &data, &rows, Seed::root(1)))?;

@@ -43,6 +43,10 @@ enum Command {
     Show(commands::trials::ShowArgs),
     /// Predict the rows of a file.
     Predict(commands::predict::PredictArgs),
+    /// Make a model file of a LightGBM or XGBoost model.
+    Import(commands::import::ImportArgs),
+    /// Write a model in a form that other programs run.
+    Export(commands::export::ExportArgs),
     /// Explain predictions and models: SHAP values, importance, partial dependence.
     Explain(commands::explain::ExplainArgs),
     /// List, promote and roll back registered models.
@@ -94,6 +98,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Best(args) => commands::trials::best(args),
         Command::Show(args) => commands::trials::show(args),
         Command::Predict(args) => commands::predict::run(args),
+        Command::Import(args) => commands::import::run(args),
+        Command::Export(args) => commands::export::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Registry(args) => commands::registry::run(args),
         Command::Data(args) => commands::data::run(args),

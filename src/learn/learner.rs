@@ -7,7 +7,7 @@ use crate::data::table::{Target, Task};
 use crate::seed::Seed;
 
 use super::features::Features;
-use super::tree::view::Ensemble;
+use super::tree::view::{Ensemble, Link};
 
 /// Why a learner or model could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +94,22 @@ pub trait Learner: Send + Sync {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError>;
 }
 
+/// A linear model as anyone may read it: each output is its intercept plus the sum over features of the coefficient times
+/// `(value − mean) / deviation`, where a missing value counts as the mean; then the link.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// What the sums go through.
+    pub link: Link,
+    /// One per feature.
+    pub mean: Vec<f64>,
+    /// One per feature, above 0.
+    pub deviation: Vec<f64>,
+    /// One per output; minus infinity for a class that the training rows lacked.
+    pub intercepts: Vec<f64>,
+    /// For each output one per feature.
+    pub coefficients: Vec<Vec<f64>>,
+}
+
 /// Something that predicts. Object-safe.
 ///
 /// The width of a prediction is 1 for [`Task::Binary`] (the probability of the positive class) and for
@@ -141,6 +157,11 @@ pub trait Model: Send + Sync {
 
     /// The trees it is made of, for explanation and export; none where it is not made of them.
     fn ensemble(&self) -> Option<Ensemble<'_>> {
+        None
+    }
+
+    /// The coefficients it is made of, for export; none where it is no linear model.
+    fn linear(&self) -> Option<Linear> {
         None
     }
 

@@ -23,6 +23,8 @@ pub struct TreeModel {
     trees: Vec<Tree>,
     features: usize,
     importance: Vec<f64>,
+    /// Whether each sum is rounded to 32 bits, as in the program that the trees are from.
+    single: bool,
     /// How numbers become the codes that the trees read; none where they are too many for that.
     kinds: Option<Vec<FeatureKind>>,
     /// Of which matrix these are the codes; none once loaded from a file.
@@ -37,6 +39,8 @@ struct Saved {
     width: usize,
     base: Vec<f64>,
     importance: Vec<f64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    single: bool,
     trees: Vec<SavedTree>,
 }
 
@@ -62,6 +66,7 @@ impl TreeModel {
             trees,
             features: importance.len(),
             importance: shares(importance),
+            single: false,
             kinds: Some(grown_on.columns.iter().map(|c| c.kind.clone()).collect()),
             binning: Some(grown_on.binning),
         }
@@ -83,8 +88,33 @@ impl TreeModel {
             trees,
             features: importance.len(),
             importance: shares(importance),
+            single: false,
             kinds: Some(grown_on.columns.iter().map(|c| c.kind.clone()).collect()),
             binning: Some(grown_on.binning),
+        }
+    }
+
+    /// Trees of another program; with [`Link::Softmax`] tree `i` belongs to class `i mod` the number of bases. `single`
+    /// rounds each sum to 32 bits.
+    pub(super) fn imported(
+        kind: &'static str,
+        single: bool,
+        link: Link,
+        base: Vec<f64>,
+        trees: Vec<Tree>,
+        gains: Vec<f64>,
+    ) -> Self {
+        TreeModel {
+            kind,
+            link,
+            width: base.len(),
+            base,
+            trees,
+            features: gains.len(),
+            importance: shares(gains),
+            single,
+            kinds: None,
+            binning: None,
         }
     }
 
@@ -109,6 +139,10 @@ impl TreeModel {
         } else {
             out.iter_mut().zip(leaf).for_each(|(o, v)| *o += v);
         }
+        if self.single {
+            // The sum of two numbers of 32 bits, rounded twice, is the sum in 32 bits.
+            out.iter_mut().for_each(|o| *o = f64::from(*o as f32));
+        }
     }
 
     /// Predicts a block of rows, tree by tree.
@@ -117,7 +151,7 @@ impl TreeModel {
         out.chunks_exact_mut(width)
             .for_each(|o| o.copy_from_slice(&self.base));
         for (i, tree) in self.trees.iter().enumerate() {
-            if width == 1 {
+            if width == 1 && !self.single {
                 tree.for_each_leaf(codes, rows, |place, leaf| out[place] += leaf[0]);
             } else {
                 tree.for_each_leaf(codes, rows, |place, leaf| {
@@ -192,6 +226,7 @@ impl TreeModel {
             kinds,
             features,
             importance: saved.importance,
+            single: saved.single,
             binning: None,
         })
     }
@@ -308,6 +343,7 @@ impl Model for TreeModel {
             width: self.width,
             base: self.base.clone(),
             importance: self.importance.clone(),
+            single: self.single,
             trees: self.trees.iter().map(Tree::to_saved).collect(),
         };
         serde_json::to_string(&saved).map_err(|e| LearnError::Saved {

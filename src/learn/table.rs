@@ -10,6 +10,7 @@ use super::adapters::{
     self, decision_tree::DecisionTreeParams, logistic::LogisticParams,
     smartcore_forest::SmartcoreForestParams,
 };
+use super::import;
 use super::learner::{LearnError, Learner, Model};
 use super::{calibration, ensemble, forest, gbt, linear};
 
@@ -145,13 +146,17 @@ pub const COMPOSITES: &[(&str, Load)] = &[
     (ensemble::NAME, ensemble::load),
 ];
 
-/// What reads a model of this kind: a learner's, or one made of other models.
+/// What reads a model of this kind: a learner's, one made of other models, or one that was imported.
 ///
 /// # Errors
 /// [`UnknownLearner`] with the closest name of a learner.
 pub fn loader(kind: &str) -> Result<Load, UnknownLearner> {
-    match COMPOSITES.iter().find(|(name, _)| *name == kind) {
-        Some((_, load)) => Ok(*load),
+    let imported = import::KINDS
+        .iter()
+        .map(|(program, load)| (program.kind(), *load));
+    let mut others = COMPOSITES.iter().copied().chain(imported);
+    match others.find(|(name, _)| *name == kind) {
+        Some((_, load)) => Ok(load),
         None => Ok(find(kind)?.load),
     }
 }

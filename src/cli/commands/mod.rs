@@ -2,8 +2,11 @@
 
 pub(super) mod data;
 pub(super) mod explain;
+pub(super) mod export;
+pub(super) mod import;
 pub(super) mod list;
 pub(super) mod predict;
+mod register;
 pub(super) mod registry;
 pub(super) mod study;
 pub(super) mod trials;

@@ -11,6 +11,7 @@ use crate::tracking::Store;
 #[command(after_help = "Examples:
   automl registry list
   automl registry show churn:2
+  automl registry register churn --model model.json
   automl registry promote churn:2 production --why 'better on the last quarter'
   automl registry rollback churn --why 'complaints'
   automl registry log churn")]
@@ -41,6 +42,8 @@ enum RegistryCommand {
         #[arg(long, default_value = "table")]
         format: Format,
     },
+    /// Register a model file, as one that was imported, as a new version.
+    Register(super::register::RegisterArgs),
     /// Move a version to another stage, if its gate lets it.
     Promote {
         /// `NAME:NUMBER` or `NAME@STAGE`.
@@ -91,6 +94,7 @@ pub(crate) fn run(args: RegistryArgs) -> anyhow::Result<Ending> {
             store,
             format,
         } => show(&open(&store)?, &version, format),
+        RegistryCommand::Register(args) => super::register::run(args),
         RegistryCommand::Promote {
             version,
             stage,
@@ -175,12 +179,14 @@ fn show(registry: &Registry, spec: &str, format: Format) -> anyhow::Result<Endin
     for file in &version.files {
         push("sha256", file.sha256.clone());
     }
+    let dataset = &version.dataset;
     push(
         "dataset",
-        format!(
-            "{} (sha256 {})",
-            version.dataset.name, version.dataset.sha256
-        ),
+        if dataset.sha256.is_empty() {
+            dataset.name.clone()
+        } else {
+            format!("{} (sha256 {})", dataset.name, dataset.sha256)
+        },
     );
     if let (Some(study), Some(trial)) = (&version.study, version.trial) {
         push("from", format!("study {study}, trial {trial}"));

@@ -13,7 +13,8 @@ use ndarray::{Array1, Array2};
 use serde::{Deserialize, Serialize};
 
 use crate::data::table::Task;
-use crate::learn::learner::{LearnError, Learner, Model, TrainingSet};
+use crate::learn::learner::{LearnError, Learner, Linear, Model, TrainingSet};
+use crate::learn::tree::view::Link;
 use crate::seed::Seed;
 
 use super::{Matrix, within};
@@ -359,6 +360,27 @@ impl Model for LogisticModel {
         for p in out {
             *p /= sum;
         }
+    }
+
+    fn linear(&self) -> Option<Linear> {
+        let features = self.features();
+        let mut intercepts = vec![f64::NEG_INFINITY; self.width()];
+        let mut coefficients = vec![vec![0.0; features]; self.width()];
+        for score in &self.saved.scores {
+            let output = if self.width() == 1 { 0 } else { score.class };
+            intercepts[output] = score.intercept;
+            coefficients[output].clone_from(&score.coefficients);
+        }
+        Some(Linear {
+            link: match self.saved.task {
+                Task::Multiclass => Link::Softmax,
+                Task::Binary | Task::Regression => Link::Logistic,
+            },
+            mean: self.saved.scaling.mean.clone(),
+            deviation: self.saved.scaling.deviation.clone(),
+            intercepts,
+            coefficients,
+        })
     }
 
     fn save(&self) -> Result<String, LearnError> {

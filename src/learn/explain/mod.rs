@@ -106,13 +106,7 @@ pub fn cell_text(pipeline: &Pipeline, column: usize, value: f64) -> String {
 
 /// The column of the schema that each feature is made of.
 pub fn column_of_features(transform: &Transform) -> Vec<usize> {
-    let column = |rule: &Encode| match rule {
-        Encode::Number { column }
-        | Encode::Mapped { column, .. }
-        | Encode::Indicator { column, .. }
-        | Encode::Level { column, .. } => *column,
-    };
-    transform.encoder.rules.iter().map(column).collect()
+    transform.encoder.rules.iter().map(Encode::column).collect()
 }
 
 /// The exact SHAP values of rows (row-major, one number per column of the schema), by column of the schema. See

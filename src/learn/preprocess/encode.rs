@@ -17,6 +17,11 @@ pub enum Encode {
         /// Position of the column.
         column: usize,
     },
+    /// The number, where 0 counts as missing: of models that were fitted on sparse data.
+    NonZero {
+        /// Position of the column.
+        column: usize,
+    },
     /// A number for each level.
     Mapped {
         /// Position of the column.
@@ -40,11 +45,15 @@ pub enum Encode {
     },
 }
 
+/// Numbers up to this size are 0 to [`Encode::NonZero`], as in LightGBM.
+pub const ZERO: f64 = 1e-35;
+
 impl Encode {
     /// Position of the column that the feature comes from.
     pub fn column(&self) -> usize {
         match self {
             Encode::Number { column }
+            | Encode::NonZero { column }
             | Encode::Mapped { column, .. }
             | Encode::Indicator { column, .. }
             | Encode::Level { column, .. } => *column,
@@ -56,6 +65,7 @@ impl Encode {
     pub fn apply(&self, row: &[f64]) -> f64 {
         match self {
             Encode::Number { column } | Encode::Level { column, .. } => row[*column],
+            Encode::NonZero { column } => non_zero(row[*column]),
             Encode::Mapped { column, numbers } => level_number(row[*column], numbers),
             Encode::Indicator { column, level } => indicator(row[*column], *level),
         }
@@ -66,6 +76,9 @@ impl Encode {
         match self {
             // Nothing is copied where nothing changes.
             Encode::Number { column } | Encode::Level { column, .. } => columns[*column].clone(),
+            Encode::NonZero { column } => {
+                Arc::new(columns[*column].iter().map(|&v| non_zero(v)).collect())
+            }
             Encode::Mapped { column, numbers } => {
                 let number = |v: &f64| level_number(*v, numbers);
                 Arc::new(columns[*column].iter().map(number).collect())
@@ -79,8 +92,15 @@ impl Encode {
 
     /// Whether a missing value can reach the learner and may need a fill.
     pub fn can_be_filled(&self) -> bool {
-        matches!(self, Encode::Number { .. } | Encode::Mapped { .. })
+        matches!(
+            self,
+            Encode::Number { .. } | Encode::NonZero { .. } | Encode::Mapped { .. }
+        )
     }
+}
+
+fn non_zero(value: f64) -> f64 {
+    if value.abs() <= ZERO { f64::NAN } else { value }
 }
 
 fn level_number(code: f64, numbers: &[f64]) -> f64 {

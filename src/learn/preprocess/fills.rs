@@ -88,12 +88,7 @@ impl Transform {
     /// Checks what was read from a file: every rule must point at a column.
     pub(crate) fn check(&self) -> Result<(), String> {
         let columns = self.schema.fields.len();
-        let outside = |rule: &Encode| match rule {
-            Encode::Number { column }
-            | Encode::Mapped { column, .. }
-            | Encode::Indicator { column, .. }
-            | Encode::Level { column, .. } => *column >= columns,
-        };
+        let outside = |rule: &Encode| rule.column() >= columns;
         if self.encoder.rules.iter().any(outside) {
             return Err("an encoding rule points outside of the schema".to_owned());
         }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use encode::{Encode, Encoder};
+pub use encode::{Encode, Encoder, ZERO};
 pub use fills::{Transform, fit_fills};
 
 /// What stands in for a missing number.

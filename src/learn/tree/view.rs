@@ -2,7 +2,8 @@
 //!
 //! **Contract.** A [`Model`](crate::learn::learner::Model) made of trees gives an [`Ensemble`]. Walking a tree of it by the
 //! rules of [`NodeView`] ends in the same leaf as [`Tree::predict`], and adding leaves by [`Ensemble::output`] to
-//! [`Ensemble::base`], in order, then applying the [`Link`], gives the bits of the model's prediction.
+//! [`Ensemble::base`], in order, then applying the [`Link`], gives the bits of the model's prediction; up to rounding, if
+//! the model was imported from XGBoost, which adds in 32 bits.
 
 use serde::{Deserialize, Serialize};
 
