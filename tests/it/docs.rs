@@ -87,6 +87,7 @@ fn every_learner_is_described_with_its_space_and_defaults() {
         let defaults = match learner.name {
             "gbt" => keys(&GbtParams::default()),
             "random_forest" => keys(&ForestParams::default()),
+            "extra_trees" => keys(&ForestParams::extra_trees()),
             _ => continue,
         };
         for (key, value) in defaults {
@@ -94,6 +95,7 @@ fn every_learner_is_described_with_its_space_and_defaults() {
             let row = match &value {
                 Json::Null => format!("| `{key}` | "),
                 Json::Bool(_) => format!("| `{key}` | `{value}` |"),
+                Json::String(text) => format!("| `{key}` | `{text}` |"),
                 _ => format!("| `{key}` | {value} |"),
             };
             assert!(part.contains(&row), "`{}` lacks `{row}`", learner.name);

@@ -36,6 +36,16 @@ pub enum Split {
     In(LevelSet),
 }
 
+impl Split {
+    /// Whether a code, which is not the missing one, goes left.
+    pub(crate) fn goes_left(&self, code: u8) -> bool {
+        match self {
+            Split::AtMost { code: most, .. } => code <= *most,
+            Split::In(set) => in_set(set, code),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[repr(C)]
 struct Node {

@@ -259,6 +259,7 @@ fn grown(max_leaves: usize, max_depth: u32) -> (Vec<f64>, usize) {
         max_leaves,
         max_depth,
         min_gain: 0.0,
+        depth_wise: false,
     };
     let mut grown = grow(
         &columns,
@@ -268,6 +269,7 @@ fn grown(max_leaves: usize, max_depth: u32) -> (Vec<f64>, usize) {
         &mut sums,
         &criterion,
         &limits,
+        None,
         &mut best_first::Arena::default(),
         &mut [0.0; 2],
     );
