@@ -43,6 +43,8 @@ enum Command {
     Show(commands::trials::ShowArgs),
     /// Predict the rows of a file.
     Predict(commands::predict::PredictArgs),
+    /// Explain predictions and models: SHAP values, importance, partial dependence.
+    Explain(commands::explain::ExplainArgs),
     /// List, promote and roll back registered models.
     Registry(commands::registry::RegistryArgs),
     /// Fetch known data, or split a file as an experiment does.
@@ -92,6 +94,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Best(args) => commands::trials::best(args),
         Command::Show(args) => commands::trials::show(args),
         Command::Predict(args) => commands::predict::run(args),
+        Command::Explain(args) => commands::explain::run(args),
         Command::Registry(args) => commands::registry::run(args),
         Command::Data(args) => commands::data::run(args),
         Command::List(args) => commands::list::run(args),

@@ -53,7 +53,9 @@ impl Feature {
     }
 }
 
-fn code(kind: &FeatureKind, value: f64) -> u8 {
+/// The code of a number among those of a kind; NaN is missing.
+#[inline]
+pub(crate) fn code(kind: &FeatureKind, value: f64) -> u8 {
     if value.is_nan() {
         return Features::MISSING;
     }
@@ -114,6 +116,27 @@ fn packs(columns: &[Feature], rows: usize) -> Vec<Pack> {
     packs
 }
 
+/// The codes of each row together.
+fn by_row(columns: &[Feature], rows: usize) -> Vec<u8> {
+    use rayon::prelude::*;
+    /// Rows that stay in the cache while columns are read.
+    const BLOCK: usize = 256;
+    let width = columns.len();
+    let mut codes = vec![0; rows * width];
+    codes
+        .par_chunks_mut((BLOCK * width).max(1))
+        .enumerate()
+        .for_each(|(block, codes)| {
+            for (feature, column) in columns.iter().enumerate() {
+                let column = &column.codes[block * BLOCK..];
+                for (row, code) in codes.chunks_exact_mut(width).zip(column) {
+                    row[feature] = *code;
+                }
+            }
+        });
+    codes
+}
+
 /// All encoded features of a dataset.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
@@ -121,6 +144,8 @@ pub struct Features {
     pub columns: Vec<Feature>,
     /// Features of few codes, several as one.
     pub packs: Vec<Pack>,
+    /// The codes once more, those of each row together: for reading rows as prediction does.
+    pub by_row: Vec<u8>,
     /// Number of rows.
     pub rows: usize,
     /// A hash of all edges and levels. A model that read codes of one binning must not read those of another.
@@ -174,6 +199,7 @@ impl Features {
         }
         Features {
             packs: packs(&columns, table.rows),
+            by_row: by_row(&columns, table.rows),
             columns,
             rows: table.rows,
             binning,

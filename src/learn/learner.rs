@@ -124,6 +124,16 @@ pub trait Model: Send + Sync {
         out
     }
 
+    /// Predicts encoded rows, one after the other in `matrix`, [`Model::features`] numbers each and NaN where a value is
+    /// missing and no fill was fitted. `out` has [`Model::width`] places for each. The same numbers as
+    /// [`Model::predict_row`] gives for each row.
+    fn predict_matrix(&self, matrix: &[f64], out: &mut [f64]) {
+        let rows = matrix.chunks_exact(self.features().max(1));
+        for (row, out) in rows.zip(out.chunks_exact_mut(self.width())) {
+            self.predict_row(row, out);
+        }
+    }
+
     /// Share of the total gain by feature, summing to 1 (or all 0); none where the model has no such notion.
     fn importance(&self) -> Option<Vec<f64>> {
         None

@@ -8,6 +8,7 @@
 pub mod adapters;
 pub mod conformance;
 pub mod evaluate;
+pub mod explain;
 pub mod features;
 pub mod forest;
 pub mod gbt;

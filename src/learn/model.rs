@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::data::table::Task;
 use crate::stats::special::{exp, sigmoid, softmax};
 
-use super::features::Features;
+use super::features::{FeatureKind, Features, code};
 use super::learner::{LearnError, Model, TrainingSet};
 use super::tree::nodes::{Codes, SavedTree, Tree};
 use super::tree::sum::MAX_ROWS;
@@ -23,7 +23,9 @@ pub struct TreeModel {
     trees: Vec<Tree>,
     features: usize,
     importance: Vec<f64>,
-    /// Whose codes the trees can read; none once loaded from a file.
+    /// How numbers become the codes that the trees read; none where they are too many for that.
+    kinds: Option<Vec<FeatureKind>>,
+    /// Of which matrix these are the codes; none once loaded from a file.
     binning: Option<u64>,
 }
 
@@ -50,7 +52,7 @@ impl TreeModel {
         width: usize,
         trees: Vec<Tree>,
         importance: Vec<f64>,
-        binning: u64,
+        grown_on: &Features,
     ) -> Self {
         TreeModel {
             kind,
@@ -60,7 +62,8 @@ impl TreeModel {
             trees,
             features: importance.len(),
             importance: shares(importance),
-            binning: Some(binning),
+            kinds: Some(grown_on.columns.iter().map(|c| c.kind.clone()).collect()),
+            binning: Some(grown_on.binning),
         }
     }
 
@@ -70,7 +73,7 @@ impl TreeModel {
         base: Vec<f64>,
         trees: Vec<Tree>,
         importance: Vec<f64>,
-        binning: u64,
+        grown_on: &Features,
     ) -> Self {
         TreeModel {
             kind,
@@ -80,7 +83,8 @@ impl TreeModel {
             trees,
             features: importance.len(),
             importance: shares(importance),
-            binning: Some(binning),
+            kinds: Some(grown_on.columns.iter().map(|c| c.kind.clone()).collect()),
+            binning: Some(grown_on.binning),
         }
     }
 
@@ -105,6 +109,23 @@ impl TreeModel {
         } else {
             out.iter_mut().zip(leaf).for_each(|(o, v)| *o += v);
         }
+    }
+
+    /// Predicts a block of rows, tree by tree.
+    fn predict_codes(&self, codes: &Codes<'_>, rows: &[u32], out: &mut [f64]) {
+        let width = self.width;
+        out.chunks_exact_mut(width)
+            .for_each(|o| o.copy_from_slice(&self.base));
+        for (i, tree) in self.trees.iter().enumerate() {
+            if width == 1 {
+                tree.for_each_leaf(codes, rows, |place, leaf| out[place] += leaf[0]);
+            } else {
+                tree.for_each_leaf(codes, rows, |place, leaf| {
+                    self.add(i, leaf, &mut out[place * width..(place + 1) * width]);
+                });
+            }
+        }
+        out.chunks_exact_mut(width).for_each(|o| self.finish(o));
     }
 
     /// From the sum over trees to the prediction, in place.
@@ -133,6 +154,9 @@ impl TreeModel {
             return Err(bad(what));
         }
         let features = saved.importance.len();
+        if features == 0 {
+            return Err(bad("it knows no features".to_owned()));
+        }
         if saved.width == 0 || saved.base.len() != saved.width {
             return Err(bad("its width and base differ".to_owned()));
         }
@@ -154,17 +178,43 @@ impl TreeModel {
             .trees
             .into_iter()
             .map(|t| Tree::from_saved(t, tree_width, features));
+        let mut trees: Vec<Tree> = trees.collect::<Result<_, _>>()?;
+        let kinds = kinds(&trees, features);
+        if let Some(kinds) = &kinds {
+            trees.iter_mut().for_each(|t| t.recode(kinds));
+        }
         Ok(TreeModel {
             kind,
             link: saved.link,
             width: saved.width,
             base: saved.base,
-            trees: trees.collect::<Result<_, _>>()?,
+            trees,
+            kinds,
             features,
             importance: saved.importance,
             binning: None,
         })
     }
+}
+
+/// How numbers become codes that tell all thresholds apart; none where a feature has more of them than codes.
+fn kinds(trees: &[Tree], features: usize) -> Option<Vec<FeatureKind>> {
+    let mut kinds = vec![FeatureKind::Numeric { edges: Vec::new() }; features];
+    for tree in trees {
+        if !tree.thresholds(&mut kinds) {
+            return None;
+        }
+    }
+    for kind in &mut kinds {
+        if let FeatureKind::Numeric { edges } = kind {
+            edges.sort_unstable_by(f64::total_cmp);
+            edges.dedup();
+            if edges.len() > 254 {
+                return None;
+            }
+        }
+    }
+    Some(kinds)
 }
 
 /// Gains as shares of their sum.
@@ -191,29 +241,42 @@ impl Model for TreeModel {
 
     fn predict_row(&self, row: &[f64], out: &mut [f64]) {
         out.copy_from_slice(&self.base);
-        for (i, tree) in self.trees.iter().enumerate() {
-            self.add(i, tree.predict(row), out);
-        }
+        Tree::predict_all(&self.trees, row, |i, leaf| self.add(i, leaf, out));
         self.finish(out);
+    }
+
+    fn predict_matrix(&self, matrix: &[f64], out: &mut [f64]) {
+        let blocks = matrix
+            .par_chunks(BLOCK * self.features.max(1))
+            .zip(out.par_chunks_mut(BLOCK * self.width));
+        let Some(kinds) = &self.kinds else {
+            blocks.for_each(|(rows, out)| {
+                let rows = rows.chunks_exact(self.features.max(1));
+                for (row, out) in rows.zip(out.chunks_exact_mut(self.width)) {
+                    self.predict_row(row, out);
+                }
+            });
+            return;
+        };
+        let all: Vec<u32> = (0..BLOCK as u32).collect();
+        blocks.for_each_init(Vec::new, |codes, (rows, out)| {
+            codes.clear();
+            for row in rows.chunks_exact(self.features.max(1)) {
+                codes.extend(row.iter().zip(kinds).map(|(x, kind)| code(kind, *x)));
+            }
+            let codes = Codes::of_rows(codes, self.features);
+            self.predict_codes(&codes, &all[..out.len() / self.width], out);
+        });
     }
 
     fn predict_rows(&self, features: &Features, rows: &[u32], fills: &[f64]) -> Vec<f64> {
         let width = self.width;
         let mut out = vec![0.0; rows.len() * width];
         if self.binning == Some(features.binning) {
-            let columns = Codes::of(features, fills);
+            let codes = Codes::of(features, fills);
             out.par_chunks_mut(BLOCK * width)
                 .zip(rows.par_chunks(BLOCK))
-                .for_each(|(out, rows)| {
-                    out.chunks_exact_mut(width)
-                        .for_each(|o| o.copy_from_slice(&self.base));
-                    for (i, tree) in self.trees.iter().enumerate() {
-                        tree.for_each_leaf(&columns, rows, |place, leaf| {
-                            self.add(i, leaf, &mut out[place * width..(place + 1) * width]);
-                        });
-                    }
-                    out.chunks_exact_mut(width).for_each(|o| self.finish(o));
-                });
+                .for_each(|(out, rows)| self.predict_codes(&codes, rows, out));
         } else {
             let mut values = vec![0.0; features.len()];
             for (out, &row) in out.chunks_exact_mut(width).zip(rows) {

@@ -6,7 +6,7 @@
 /// `e^x` for `x` from −708 to 709, beyond which the result stays that of the nearer end; within two units in the last place.
 ///
 /// It has no branch, so a loop over a slice is vectorized; every operation is exactly rounded, so lanes do not matter.
-#[inline]
+#[inline(always)]
 pub fn exp(x: f64) -> f64 {
     /// Adding it leaves the nearest whole number in the lowest bits.
     const SHIFT: f64 = 6_755_399_441_055_744.0;
@@ -36,7 +36,7 @@ pub fn ln(x: f64) -> f64 {
 }
 
 /// `1 / (1 + e^−x)`, without overflow.
-#[inline]
+#[inline(always)]
 pub fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + exp(-x))
 }

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(super) mod data;
+pub(super) mod explain;
 pub(super) mod list;
 pub(super) mod predict;
 pub(super) mod registry;

@@ -97,7 +97,7 @@ pub(crate) fn run(args: PredictArgs) -> anyhow::Result<Ending> {
 }
 
 /// A model file when there is one of that name, else a version of the registry.
-fn load(model: &str, store: &Path) -> anyhow::Result<Pipeline> {
+pub(super) fn load(model: &str, store: &Path) -> anyhow::Result<Pipeline> {
     let path = Path::new(model);
     let bytes = if path.is_file() {
         fsio::read(path)?

@@ -113,12 +113,33 @@ fn every_way_of_predicting_agrees(entry: &LearnerEntry, made: &Made) {
         "{}: a prediction depends on the rows beside it",
         entry.name
     );
+    let mut matrix = vec![0.0; made.rows().len() * made.features.len()];
+    for (row, out) in made
+        .rows()
+        .iter()
+        .zip(matrix.chunks_exact_mut(made.features.len()))
+    {
+        made.features.decode_row(*row, &made.fills, out);
+    }
+    let mut at_once = vec![0.0; block.len()];
+    model.predict_matrix(&matrix, &mut at_once);
+    assert!(
+        bits(&at_once) == bits(&block),
+        "{}: rows of numbers are predicted otherwise than the same rows of the matrix",
+        entry.name
+    );
     let text = save(entry, &*model);
     let loaded = (entry.load)(&text)
         .unwrap_or_else(|e| panic!("{}: what was saved must load: {e}", entry.name));
     assert!(
         save(entry, &*loaded) == text,
         "{}: a loaded model is saved with other bytes",
+        entry.name
+    );
+    loaded.predict_matrix(&matrix, &mut at_once);
+    assert!(
+        bits(&at_once) == bits(&block),
+        "{}: a loaded model predicts rows of numbers otherwise",
         entry.name
     );
     assert_eq!(

@@ -37,7 +37,12 @@ pub(super) fn run(entry: &LearnerEntry, made: &Made) {
         };
         let mut out = vec![0.0; model.width()];
         for value in [0.0, f64::NAN, 1e9, -1e9, 3.0, 254.0, 255.0, 0.5] {
-            model.predict_row(&vec![value; model.features()], &mut out);
+            let row = vec![value; model.features()];
+            model.predict_row(&row, &mut out);
+            let mut again = vec![0.0; model.width()];
+            model.predict_matrix(&row, &mut again);
+            let bits = |out: &[f64]| out.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&out), bits(&again), "{}", entry.name);
         }
     }
 }

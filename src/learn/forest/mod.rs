@@ -198,7 +198,7 @@ impl Forest {
         } else {
             OutOfBag::default()
         };
-        let model = TreeModel::forest(name, width, trees, importance, data.features.binning);
+        let model = TreeModel::forest(name, width, trees, importance, data.features);
         Ok((model, out))
     }
 }

@@ -90,7 +90,7 @@ impl<'a> Boosting<'a> {
     pub fn round(
         &mut self,
         data: &TrainingSet<'_>,
-        codes: &[Codes<'_>],
+        codes: &Codes<'_>,
         rng: &mut Rng,
     ) -> Result<usize, LearnError> {
         let first = self.trees.len();
@@ -336,7 +336,7 @@ impl Scores {
         }
     }
 
-    pub fn add(&mut self, class: usize, tree: &Tree, codes: &[Codes<'_>], rows: &[u32]) {
+    pub fn add(&mut self, class: usize, tree: &Tree, codes: &Codes<'_>, rows: &[u32]) {
         let raw = &mut self.raw[class * self.rows..(class + 1) * self.rows];
         tree.for_each_leaf(codes, rows, |place, leaf| raw[place] += leaf[0]);
     }

@@ -165,8 +165,7 @@ impl Learner for Gbt {
             importance,
             ..
         } = boosting;
-        let binning = data.features.binning;
-        let model = TreeModel::boosted(NAME, loss.link(), base, trees, importance, binning);
+        let model = TreeModel::boosted(NAME, loss.link(), base, trees, importance, data.features);
         Ok(Box::new(model))
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn sample(
     others.truncate(in_others);
 }
 
-/// Each row is inside with this chance, as in LightGBM; when none is, all are.
+/// Each row is inside with this chance (to 1/65,536), as in LightGBM; when none is, all are.
 pub(super) fn draw(
     rng: &mut Rng,
     share: f64,
@@ -37,18 +37,23 @@ pub(super) fn draw(
     inside: &mut Vec<u32>,
     outside: &mut Vec<u32>,
 ) {
-    let chance = (share * 2_f64.powi(32)) as u64;
+    // 16 random bits a row, many rows at a time.
+    let chance = (share * 65_536.0).round() as u32;
+    let mut bytes = [0; 1024];
     let n = rows.len();
     inside.resize(n, 0);
     outside.resize(n, 0);
     let (mut ins, mut outs) = (0, 0);
-    for &row in rows {
-        let taken = u64::from(rng.next_u32()) < chance;
-        // Both places are written and one of them advances: no branch to mispredict.
-        inside[ins] = row;
-        outside[outs] = row;
-        ins += usize::from(taken);
-        outs += usize::from(!taken);
+    for rows in rows.chunks(bytes.len() / 2) {
+        rng.fill_bytes(&mut bytes[..2 * rows.len()]);
+        for (&row, bits) in rows.iter().zip(bytes.as_chunks::<2>().0) {
+            let taken = u32::from(u16::from_le_bytes(*bits)) < chance;
+            // Both places are written and one of them advances: no branch to mispredict.
+            inside[ins] = row;
+            outside[outs] = row;
+            ins += usize::from(taken);
+            outs += usize::from(!taken);
+        }
     }
     if ins == 0 {
         inside.copy_from_slice(rows);

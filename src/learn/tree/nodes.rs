@@ -1,16 +1,19 @@
-//! The tree that predicts: one flat array of 16-byte nodes, read by codes or by raw numbers with the same outcome.
+//! The tree that predicts: one flat array of 8-byte nodes, read by codes or by raw numbers with the same outcome.
+//!
+//! Several rows go down a tree side by side, or one row down several trees, so that the processor waits for their loads
+//! at the same time. Who has arrived stays where it is: a leaf is its own left child, and everything goes left there.
 
 use serde::{Deserialize, Serialize};
 
 use super::view::{NodeView, Test};
-use crate::learn::features::Features;
+use crate::learn::features::{FeatureKind, Features};
 use crate::learn::learner::LearnError;
 
 const LEAF: u8 = 1;
 const MISSING_LEFT: u8 = 2;
 const SET: u8 = 4;
 
-/// Rows that go down a tree side by side.
+/// Rows, or trees, that are walked side by side.
 const LANES: usize = 8;
 
 /// Levels that go left, one bit per code.
@@ -46,23 +49,56 @@ impl Split {
     }
 }
 
+/// One node in one word, so that a step down reads memory once: the left child, which the right one follows, in the lower
+/// half, then the feature, the bound and the flags. A leaf is its own left child and sends everything there.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[repr(C)]
-struct Node {
-    /// Inner: the threshold, or the index of the set. Leaf: the value, or with a width above 1 the first place in `values`.
-    number: f64,
-    /// The left child, the right one follows. A leaf is its own left child.
-    link: u32,
-    feature: u16,
-    /// The largest code that goes left; 255 in a leaf.
-    code: u8,
-    flags: u8,
+struct Node(u64);
+
+impl Node {
+    /// `code` is the largest that goes left.
+    fn inner(link: u32, feature: u16, code: u8, flags: u8) -> Node {
+        // A missing value has the largest code, which goes right. To send it left, one is added to its code and to all
+        // others, so that it becomes 0: no branch asks for it.
+        let shift = u8::from(flags & MISSING_LEFT != 0);
+        let bound = code.wrapping_add(shift);
+        let upper = u64::from(feature) | u64::from(bound) << 16 | u64::from(flags) << 24;
+        Node(u64::from(link) | upper << 32)
+    }
+
+    fn leaf(at: u32) -> Node {
+        Node::inner(at, 0, u8::MAX, LEAF)
+    }
+
+    #[inline(always)]
+    fn link(self) -> usize {
+        (self.0 & 0xffff_ffff) as usize
+    }
+
+    #[inline(always)]
+    fn feature(self) -> usize {
+        (self.0 >> 32 & 0xffff) as usize
+    }
+
+    #[inline(always)]
+    fn flags(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+
+    /// Whether a code goes right.
+    #[inline(always)]
+    fn right(self, code: u8) -> bool {
+        let shift = (self.0 >> 57 & 1) as u8;
+        code.wrapping_add(shift) > (self.0 >> 48) as u8
+    }
 }
 
 /// A decision tree. Nodes are stored so that both children of a node are neighbours.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Tree {
     nodes: Vec<Node>,
+    /// By node. Inner: the threshold, or the index of the set. Leaf: the value, or with a width above 1 the first place in
+    /// `values`.
+    numbers: Vec<f64>,
     sets: Vec<LevelSet>,
     /// Leaf values of a tree of width above 1.
     values: Vec<f64>,
@@ -77,6 +113,7 @@ impl Tree {
     pub fn new(width: usize) -> Self {
         let mut tree = Tree {
             nodes: Vec::new(),
+            numbers: Vec::new(),
             sets: Vec::new(),
             values: Vec::new(),
             covers: Vec::new(),
@@ -114,13 +151,8 @@ impl Tree {
         }
         let link = self.nodes.len() as u32;
         self.covers.push(0.0);
-        self.nodes.push(Node {
-            number,
-            link,
-            feature: 0,
-            code: u8::MAX,
-            flags: LEAF | MISSING_LEFT,
-        });
+        self.numbers.push(number);
+        self.nodes.push(Node::leaf(link));
     }
 
     /// Turns the leaf `node` into an inner node and returns its left child; the right one follows.
@@ -143,22 +175,17 @@ impl Tree {
                 ((self.sets.len() - 1) as f64, 0)
             }
         };
-        self.nodes[node] = Node {
-            number,
-            link: left as u32,
-            feature,
-            code,
-            flags,
-        };
+        self.numbers[node] = number;
+        self.nodes[node] = Node::inner(left as u32, feature, code, flags);
         left
     }
 
     /// Sets the numbers of the leaf `node`.
     pub(crate) fn set_leaf(&mut self, node: usize, values: &[f64]) {
         if self.width == 1 {
-            self.nodes[node].number = values[0];
+            self.numbers[node] = values[0];
         } else {
-            let at = self.nodes[node].number as usize;
+            let at = self.numbers[node] as usize;
             self.values[at..at + self.width].copy_from_slice(values);
         }
     }
@@ -171,21 +198,21 @@ impl Tree {
     /// Node `at`, in `0..len()`; 0 is the root, and children come after their parent.
     pub fn node(&self, at: usize) -> NodeView<'_> {
         let node = &self.nodes[at];
-        if node.flags & LEAF != 0 {
+        if node.flags() & LEAF != 0 {
             return NodeView::Leaf {
-                values: self.leaf(node),
+                values: self.leaf(at),
             };
         }
         NodeView::Inner {
-            feature: usize::from(node.feature),
-            test: if node.flags & SET != 0 {
-                Test::In(&self.sets[node.number as usize])
+            feature: node.feature(),
+            test: if node.flags() & SET != 0 {
+                Test::In(&self.sets[self.numbers[at] as usize])
             } else {
-                Test::AtMost(node.number)
+                Test::AtMost(self.numbers[at])
             },
-            missing_left: node.flags & MISSING_LEFT != 0,
-            left: node.link as usize,
-            right: node.link as usize + 1,
+            missing_left: node.flags() & MISSING_LEFT != 0,
+            left: node.link(),
+            right: node.link() + 1,
         }
     }
 
@@ -208,104 +235,170 @@ impl Tree {
         Some(covers)
     }
 
-    fn leaf<'a>(&'a self, node: &'a Node) -> &'a [f64] {
+    fn leaf(&self, at: usize) -> &[f64] {
         if self.width == 1 {
-            std::slice::from_ref(&node.number)
+            std::slice::from_ref(&self.numbers[at])
         } else {
-            let at = node.number as usize;
-            &self.values[at..at + self.width]
+            let from = self.numbers[at] as usize;
+            &self.values[from..from + self.width]
         }
     }
 
-    #[inline]
-    fn step(&self, node: &Node, left: bool) -> &Node {
-        &self.nodes[node.link as usize + usize::from(!left)]
+    /// The node after `at` for an encoded row; a leaf comes after itself.
+    #[inline(always)]
+    fn next(&self, at: usize, row: &[f64]) -> (usize, bool) {
+        let node = self.nodes[at];
+        let x = row[node.feature()];
+        let number = self.numbers[at];
+        let left = if node.flags() & SET == 0 {
+            // All three are looked at: which it is cannot be predicted, so nothing must branch on it.
+            (x <= number)
+                | (node.flags() & LEAF != 0)
+                | (x.is_nan() & (node.flags() & MISSING_LEFT != 0))
+        } else if (0.0..f64::from(Features::MISSING)).contains(&x) {
+            in_set(&self.sets[number as usize], x as u8)
+        } else {
+            node.flags() & MISSING_LEFT != 0
+        };
+        (node.link() + usize::from(!left), node.flags() & LEAF != 0)
     }
 
     /// The leaf numbers of an encoded row; NaN is missing. An unknown level, below 0 or above 254, counts as missing.
-    #[inline]
     pub fn predict(&self, row: &[f64]) -> &[f64] {
-        let mut node = &self.nodes[0];
-        while node.flags & LEAF == 0 {
-            let x = row[usize::from(node.feature)];
-            let left = if x.is_nan() {
-                node.flags & MISSING_LEFT != 0
-            } else if node.flags & SET != 0 {
-                if (0.0..f64::from(Features::MISSING)).contains(&x) {
-                    in_set(&self.sets[node.number as usize], x as u8)
-                } else {
-                    node.flags & MISSING_LEFT != 0
-                }
-            } else {
-                x <= node.number
-            };
-            node = self.step(node, left);
+        let mut at = 0;
+        loop {
+            let (next, arrived) = self.next(at, row);
+            if arrived {
+                return self.leaf(at);
+            }
+            at = next;
         }
-        self.leaf(node)
     }
 
-    /// Calls `each` with the position in `rows` and the leaf numbers of every row, in order. The rows are those of the
-    /// matrix that the tree was grown on.
-    ///
-    /// Several rows go down side by side, so that the processor waits for their loads at the same time. A row that has
-    /// arrived stays where it is, because a leaf is its own left child and every code goes left there.
+    /// Calls `each` with the leaf numbers of an encoded row in every one of `trees`, in order.
+    #[inline]
+    pub(crate) fn predict_all(trees: &[Tree], row: &[f64], mut each: impl FnMut(usize, &[f64])) {
+        let (blocks, rest) = trees.as_chunks::<LANES>();
+        for (block, trees) in blocks.iter().enumerate() {
+            let mut at = [0; LANES];
+            let mut arrived = false;
+            while !arrived {
+                arrived = true;
+                for (at, tree) in at.iter_mut().zip(trees) {
+                    let (next, there) = tree.next(*at, row);
+                    *at = next;
+                    arrived &= there;
+                }
+            }
+            for (lane, (tree, at)) in trees.iter().zip(at).enumerate() {
+                each(block * LANES + lane, tree.leaf(at));
+            }
+        }
+        for (i, tree) in rest.iter().enumerate() {
+            each(blocks.len() * LANES + i, tree.predict(row));
+        }
+    }
+
+    /// Calls `each` with the position in `rows` and the leaf numbers of every row, in order. The codes are those that the
+    /// tree was grown on.
     #[inline]
     pub(crate) fn for_each_leaf(
         &self,
-        columns: &[Codes<'_>],
+        codes: &Codes<'_>,
+        rows: &[u32],
+        each: impl FnMut(usize, &[f64]),
+    ) {
+        match (self.sets.is_empty(), codes.fills.is_empty()) {
+            (true, true) => self.walk::<false, false>(codes, rows, each),
+            (true, false) => self.walk::<false, true>(codes, rows, each),
+            (false, true) => self.walk::<true, false>(codes, rows, each),
+            (false, false) => self.walk::<true, true>(codes, rows, each),
+        }
+    }
+
+    #[inline(always)]
+    fn walk<const SETS: bool, const FILLS: bool>(
+        &self,
+        codes: &Codes<'_>,
         rows: &[u32],
         mut each: impl FnMut(usize, &[f64]),
     ) {
-        // Without sets, and with a fill wherever something is missing, a comparison is all there is to do.
-        let stays_missing = |c: &Codes<'_>| c.has_missing && c.fill == Features::MISSING;
-        let plain = self.sets.is_empty() && !columns.iter().any(stays_missing);
+        let nodes = &self.nodes[..];
         for (block, rows) in rows.chunks(LANES).enumerate() {
+            // Lanes without a row of their own follow the first one.
+            let mut starts = [rows[0] as usize * codes.width; LANES];
+            for (start, &row) in starts.iter_mut().zip(rows) {
+                *start = row as usize * codes.width;
+            }
             let mut at = [0_usize; LANES];
             let mut arrived = false;
             while !arrived {
                 arrived = true;
-                for (at, &row) in at.iter_mut().zip(rows) {
-                    let node = &self.nodes[*at];
-                    let column = &columns[usize::from(node.feature)];
-                    let code = column.codes[row as usize];
-                    let code = if code == Features::MISSING {
-                        column.fill
+                for (at, start) in at.iter_mut().zip(starts) {
+                    let node = nodes[*at];
+                    let mut code = codes.by_row[start + node.feature()];
+                    if FILLS && code == Features::MISSING {
+                        code = codes.fills[node.feature()];
+                    }
+                    let right = if SETS && node.flags() & SET != 0 && code != Features::MISSING {
+                        !in_set(&self.sets[self.numbers[*at] as usize], code)
                     } else {
-                        code
+                        node.right(code)
                     };
-                    let right = if plain {
-                        code > node.code
-                    } else {
-                        !self.goes_left(node, code)
-                    };
-                    *at = node.link as usize + usize::from(right);
-                    arrived &= node.flags & LEAF != 0;
+                    let next = node.link() + usize::from(right);
+                    arrived &= next == *at;
+                    *at = next;
                 }
             }
             for (lane, at) in at[..rows.len()].iter().enumerate() {
-                each(block * LANES + lane, self.leaf(&self.nodes[*at]));
+                each(block * LANES + lane, self.leaf(*at));
             }
         }
     }
 
-    #[inline]
-    fn goes_left(&self, node: &Node, code: u8) -> bool {
-        if code == Features::MISSING {
-            node.flags & MISSING_LEFT != 0
-        } else if node.flags & SET != 0 {
-            in_set(&self.sets[node.number as usize], code)
-        } else {
-            code <= node.code
+    /// Collects the thresholds by feature; false when a feature is asked for levels as well as for thresholds.
+    pub(crate) fn thresholds(&self, kinds: &mut [FeatureKind]) -> bool {
+        for (node, number) in self.nodes.iter().zip(&self.numbers) {
+            if node.flags() & LEAF != 0 {
+                continue;
+            }
+            let kind = &mut kinds[node.feature()];
+            match kind {
+                FeatureKind::Numeric { edges } if node.flags() & SET == 0 => edges.push(*number),
+                FeatureKind::Numeric { edges } if edges.is_empty() => {
+                    *kind = FeatureKind::Categorical { levels: 254 };
+                }
+                FeatureKind::Categorical { .. } if node.flags() & SET != 0 => {}
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Sets the code of every threshold to its place among the `edges` of its feature.
+    pub(crate) fn recode(&mut self, kinds: &[FeatureKind]) {
+        for (node, number) in self.nodes.iter_mut().zip(&self.numbers) {
+            if node.flags() & (LEAF | SET) == 0
+                && let FeatureKind::Numeric { edges } = &kinds[node.feature()]
+            {
+                let code = edges.partition_point(|e| e < number) as u8;
+                *node = Node::inner(
+                    node.link() as u32,
+                    node.feature() as u16,
+                    code,
+                    node.flags(),
+                );
+            }
         }
     }
 
     /// The stored form: columns instead of records, so that files stay small.
     pub(crate) fn to_saved(&self) -> SavedTree {
         SavedTree {
-            number: self.nodes.iter().map(|n| n.number).collect(),
-            link: self.nodes.iter().map(|n| n.link).collect(),
-            feature: self.nodes.iter().map(|n| n.feature).collect(),
-            flags: self.nodes.iter().map(|n| n.flags).collect(),
+            number: self.numbers.clone(),
+            link: self.nodes.iter().map(|n| n.link() as u32).collect(),
+            feature: self.nodes.iter().map(|n| n.feature() as u16).collect(),
+            flags: self.nodes.iter().map(|n| n.flags()).collect(),
             sets: self.sets.clone(),
             values: self.values.clone(),
             cover: self.leaf_covers(),
@@ -316,7 +409,7 @@ impl Tree {
     fn leaf_covers(&self) -> Vec<f32> {
         let nodes = self.nodes.iter().zip(&self.covers);
         let covers: Vec<f32> = nodes
-            .filter(|(node, _)| node.flags & LEAF != 0)
+            .filter(|(node, _)| node.flags() & LEAF != 0)
             .map(|(_, cover)| *cover)
             .collect();
         if covers.contains(&0.0) {
@@ -347,28 +440,25 @@ impl Tree {
         }
         let mut nodes = Vec::with_capacity(n);
         for i in 0..n {
-            let node = Node {
-                number: saved.number[i],
-                link: saved.link[i],
-                feature: saved.feature[i],
-                code: 0,
-                flags: saved.flags[i],
-            };
-            let link = node.link as usize;
-            if node.flags & LEAF != 0 {
-                let at = node.number as usize;
-                if width > 1 && (node.number < 0.0 || at + width > saved.values.len()) {
+            let number = saved.number[i];
+            let mut node = Node::inner(saved.link[i], saved.feature[i], 0, saved.flags[i]);
+            let link = node.link();
+            if node.flags() & LEAF != 0 {
+                let at = number as usize;
+                if width > 1 && (number < 0.0 || at + width > saved.values.len()) {
                     return Err(bad("a leaf points outside of the values"));
                 }
+                // Whatever the file says, who has arrived stays.
+                node = Node::leaf(i as u32);
             } else {
                 if link <= i || link + 1 >= n {
                     return Err(bad("a node points outside of the tree or back"));
                 }
-                if usize::from(node.feature) >= features {
+                if node.feature() >= features {
                     return Err(bad("a node asks for a feature that is not there"));
                 }
-                let set_ok = node.number >= 0.0 && (node.number as usize) < saved.sets.len();
-                if node.flags & SET != 0 && !set_ok {
+                let set_ok = number >= 0.0 && (number as usize) < saved.sets.len();
+                if node.flags() & SET != 0 && !set_ok {
                     return Err(bad("a node points outside of the level sets"));
                 }
             }
@@ -376,7 +466,7 @@ impl Tree {
         }
         let mut covers = Vec::new();
         if !saved.cover.is_empty() {
-            let leaf = |node: &Node| node.flags & LEAF != 0;
+            let leaf = |node: &Node| node.flags() & LEAF != 0;
             if saved.cover.len() != nodes.iter().filter(|n| leaf(n)).count() {
                 return Err(bad("its leaves and their covers differ in number"));
             }
@@ -393,6 +483,7 @@ impl Tree {
         }
         Ok(Tree {
             nodes,
+            numbers: saved.number,
             sets: saved.sets,
             values: saved.values,
             covers,
@@ -401,26 +492,38 @@ impl Tree {
     }
 }
 
-/// What prediction by codes needs of one feature.
-#[derive(Clone, Copy)]
+/// Codes of rows, and what stands in for missing ones.
 pub(crate) struct Codes<'a> {
-    /// One code per row of the dataset.
-    pub codes: &'a [u8],
-    /// The code that stands in for a missing one; [`Features::MISSING`] when it stays missing.
-    pub fill: u8,
-    /// Whether any row of the dataset has it missing.
-    pub has_missing: bool,
+    /// `width` codes for each row, one row after the other.
+    by_row: &'a [u8],
+    width: usize,
+    /// By feature, the code that stands in for a missing one; empty when all that is missing stays so.
+    fills: Vec<u8>,
 }
 
 impl<'a> Codes<'a> {
-    /// One per feature.
-    pub fn of(features: &'a Features, fills: &[f64]) -> Vec<Codes<'a>> {
-        let column = |(c, fill): (&'a crate::learn::features::Feature, &f64)| Codes {
-            codes: &c.codes,
-            fill: c.code(*fill),
-            has_missing: c.has_missing,
-        };
-        features.columns.iter().zip(fills).map(column).collect()
+    /// Those of a matrix.
+    pub fn of(features: &'a Features, fills: &[f64]) -> Self {
+        let columns = || features.columns.iter().zip(fills);
+        let filled = columns().any(|(c, fill)| c.has_missing && !fill.is_nan());
+        Codes {
+            by_row: &features.by_row,
+            width: features.len(),
+            fills: if filled {
+                columns().map(|(c, fill)| c.code(*fill)).collect()
+            } else {
+                Vec::new()
+            },
+        }
+    }
+
+    /// Those of rows that were encoded and filled elsewhere.
+    pub fn of_rows(by_row: &'a [u8], width: usize) -> Self {
+        Codes {
+            by_row,
+            width,
+            fills: Vec::new(),
+        }
     }
 }
 

@@ -254,7 +254,7 @@ fn grown(max_leaves: usize, max_depth: u32) -> (Vec<f64>, usize) {
         category_smoothing: 0.0,
     };
     let mut order: Vec<u32> = (0..rows as u32).collect();
-    let mut sums: Vec<Sum> = target.iter().map(|t| criterion.unit.row(*t, 1.0)).collect();
+    let sums: Vec<Sum> = target.iter().map(|t| criterion.unit.row(*t, 1.0)).collect();
     let limits = best_first::Limits {
         max_leaves,
         max_depth,
@@ -266,7 +266,7 @@ fn grown(max_leaves: usize, max_depth: u32) -> (Vec<f64>, usize) {
         &[],
         &[0, 1],
         &mut order,
-        &mut sums,
+        &sums,
         &criterion,
         &limits,
         None,

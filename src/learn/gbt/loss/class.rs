@@ -2,6 +2,7 @@
 
 use super::{Bounds, Link, Loss, mean};
 use crate::data::table::Task;
+use crate::simd::widest;
 use crate::stats::special::{ln, sigmoid, softmax};
 
 /// Log loss of two classes; the score is the log odds of the positive one.
@@ -31,11 +32,16 @@ impl Loss for Logistic {
     }
 
     fn differentiate(&self, targets: &[f64], gradients: &mut [f64], hessians: &mut [f64]) {
-        for ((g, h), y) in gradients.iter_mut().zip(hessians).zip(targets) {
-            let p = sigmoid(*g);
-            *g = p - y;
-            *h = p * (1.0 - p);
-        }
+        widest(
+            #[inline(always)]
+            || {
+                for ((g, h), y) in gradients.iter_mut().zip(hessians).zip(targets) {
+                    let p = sigmoid(*g);
+                    *g = p - y;
+                    *h = p * (1.0 - p);
+                }
+            },
+        );
     }
 
     fn bounds(&self, _: usize) -> Option<Bounds> {
