@@ -60,6 +60,25 @@ max_features: {float: [0.1, 1.0]}
         load: forest::load,
     },
     LearnerEntry {
+        name: "extra_trees",
+        summary: "extremely randomized trees on binned data",
+        tasks: ALL,
+        native: true,
+        space: "n_estimators: {int: [50, 500], log: true}
+max_depth: {int: [2, 32]}
+min_samples_leaf: {int: [1, 32], log: true}
+max_features: {float: [0.1, 1.0]}
+",
+        build: |mut p| {
+            // The only default that differs from a random forest's.
+            p.entry("bootstrap").or_insert(Json::Bool(false));
+            Ok(Box::new(
+                params::<forest::ForestParams>("extra_trees", p)?.build_extra_trees()?,
+            ))
+        },
+        load: forest::load_extra_trees,
+    },
+    LearnerEntry {
         name: "gbt",
         summary: "gradient-boosted trees on binned data",
         tasks: ALL,

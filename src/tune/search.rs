@@ -421,6 +421,11 @@ impl Builder<'_> {
                 other => other.to_string(),
             };
             let float = matches!(&spec.value, ParamSpec::Search(s) if s.float.is_some());
+            if value.is_array() && what.ends_with("not a list") {
+                what.push_str(
+                    "; to search it write `{float: [low, high]}` or `{int: [low, high]}`",
+                );
+            }
             if float && what.contains("a whole number") {
                 what.push_str("; write `int: [low, high]`");
             }

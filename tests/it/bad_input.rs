@@ -186,7 +186,7 @@ fn keys_that_are_unknown() {
         ),
         (
             params("gbt.learning_rate: {flaot: [0.1, 0.2]}"),
-            "e.yaml:6:25: unknown key `flaot`; did you mean `float`? Known: float, int, categorical, log, step, when\n \
+            "e.yaml:6:25: unknown key `flaot`; did you mean `float`? Known: value, float, int, categorical, log, step, when\n \
              6 |     gbt.learning_rate: {flaot: [0.1, 0.2]}\n   |                         ^",
         ),
         (
@@ -390,8 +390,8 @@ fn domains_that_cannot_be_searched() {
         ),
         (
             params("gbt.learning_rate: [0.1, 0.2]"),
-            "e.yaml:6:5: this must be one value, or a domain such as `{float: [0.01, 0.3], log: true}` or \
-             `{int: [2, 10]}`, not a list\n 6 |     gbt.learning_rate: [0.1, 0.2]\n   |     ^",
+            "e.yaml:6:24: `gbt.learning_rate`: this must be a number, not a list; to search it write \
+             `{float: [low, high]}` or `{int: [low, high]}`",
         ),
         (
             params("preprocess: {categorical: [native, nope]}"),
@@ -402,8 +402,10 @@ fn domains_that_cannot_be_searched() {
 
 #[test]
 fn hyperparameters_are_checked_before_any_trial_runs() {
-    const KNOWN: &str = "n_estimators, learning_rate, max_depth, max_leaves, min_leaf, min_child_weight, subsample, \
-        colsample, reg_alpha, reg_lambda, min_gain, category_smoothing, early_stopping, validation_fraction";
+    const KNOWN: &str = "loss, loss_alpha, tweedie_power, class_weight, n_estimators, learning_rate, growth, max_depth, \
+        max_leaves, min_leaf, min_child_weight, subsample, colsample, colsample_level, colsample_node, goss_top, \
+        goss_other, reg_alpha, reg_lambda, min_gain, category_smoothing, extra_trees, increasing, decreasing, \
+        interactions, early_stopping, validation_fraction";
     let unknown = format!(
         "e.yaml:6:23: `gbt.learnin_rate`: unknown key `learnin_rate`; did you mean `learning_rate`? Known: {KNOWN}"
     );
@@ -500,7 +502,7 @@ fn names_that_do_not_exist() {
         ),
         (
             experiment("search: {learners: [gbdt]}\n"),
-            "e.yaml: search.learners: there is no learner `gbdt`; did you mean `gbt`? Learners: random_forest, gbt, \
+            "e.yaml: search.learners: there is no learner `gbdt`; did you mean `gbt`? Learners: random_forest, extra_trees, gbt, \
              elastic_net, decision_tree, logistic, smartcore_forest",
         ),
         (

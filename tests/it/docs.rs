@@ -89,6 +89,7 @@ fn every_learner_is_described_with_its_space_and_defaults() {
             "gbt" => keys(&GbtParams::default()),
             "random_forest" => keys(&ForestParams::default()),
             "elastic_net" => keys(&ElasticNetParams::default()),
+            "extra_trees" => keys(&ForestParams::extra_trees()),
             _ => continue,
         };
         for (key, value) in defaults {
@@ -96,6 +97,7 @@ fn every_learner_is_described_with_its_space_and_defaults() {
             let row = match &value {
                 Json::Null => format!("| `{key}` | "),
                 Json::Bool(_) => format!("| `{key}` | `{value}` |"),
+                Json::String(text) => format!("| `{key}` | `{text}` |"),
                 _ => format!("| `{key}` | {value} |"),
             };
             assert!(part.contains(&row), "`{}` lacks `{row}`", learner.name);

@@ -109,6 +109,7 @@ impl Forest {
             max_depth: params.max_depth,
             min_split: params.min_samples_split,
             features: params.features(task, columns.len()),
+            random: self.kind == Kind::ExtraTrees,
         };
         // Centred targets keep the sums small; class indicators are exact as they are.
         let offset = match task {

@@ -1,12 +1,13 @@
 //! The rounds of a fit: rows, gradients, one tree per output, scores.
 
 use super::loss::{Bounds, Loss, weighted_quantile};
-use super::params::GbtParams;
+use super::params::{GbtParams, Growth};
 use super::{NAME, rows};
 use crate::learn::learner::{LearnError, TrainingSet};
 use crate::learn::tree::Column;
 use crate::learn::tree::best_first::{Arena, Limits, grow};
 use crate::learn::tree::nodes::{Codes, Tree};
+use crate::learn::tree::rules::{Constraints, Rules};
 use crate::learn::tree::split::Criterion;
 use crate::learn::tree::sum::{FixedPoint, Sum};
 use crate::seed::Rng;
@@ -15,6 +16,7 @@ use crate::seed::Rng;
 pub(super) struct Boosting<'a> {
     params: &'a GbtParams,
     loss: &'a dyn Loss,
+    constraints: &'a Constraints,
     columns: Vec<Column<'a>>,
     pub base: Vec<f64>,
     /// The score so far, `output × rows of the dataset + row`.
@@ -39,7 +41,12 @@ pub(super) struct Boosting<'a> {
 }
 
 impl<'a> Boosting<'a> {
-    pub fn new(params: &'a GbtParams, loss: &'a dyn Loss, data: &TrainingSet<'a>) -> Self {
+    pub fn new(
+        params: &'a GbtParams,
+        loss: &'a dyn Loss,
+        constraints: &'a Constraints,
+        data: &TrainingSet<'a>,
+    ) -> Self {
         let mut base = vec![0.0; loss.outputs(data.target.classes.len())];
         loss.start(
             &data.targets(data.rows),
@@ -50,6 +57,7 @@ impl<'a> Boosting<'a> {
         Boosting {
             params,
             loss,
+            constraints,
             columns: Column::of(data),
             raw: base
                 .iter()
@@ -118,7 +126,13 @@ impl<'a> Boosting<'a> {
             max_leaves: self.params.max_leaves,
             max_depth: self.params.max_depth,
             min_gain: self.params.min_gain,
+            depth_wise: self.params.growth == Growth::DepthWise,
         };
+        let shares = (self.params.colsample_level, self.params.colsample_node);
+        let ruled = shares != (1.0, 1.0)
+            || self.params.extra_trees
+            || !self.constraints.directions.is_empty()
+            || !self.constraints.groups.is_empty();
         for class in 0..self.base.len() {
             let chosen = self.draw_features(rng);
             let part = class * inside..(class + 1) * inside;
@@ -130,6 +144,9 @@ impl<'a> Boosting<'a> {
             for (&row, (g, h)) in self.inside.iter().zip(places) {
                 self.sums[row as usize] = unit.row(*g, *h);
             }
+            let random = self.params.extra_trees;
+            let mut rules =
+                ruled.then(|| Rules::new(self.constraints, shares, random, &chosen, rng));
             let mut grown = grow(
                 &self.columns,
                 &data.features.packs,
@@ -138,6 +155,7 @@ impl<'a> Boosting<'a> {
                 &self.sums,
                 &criterion,
                 &limits,
+                rules.as_mut(),
                 &mut self.arena,
                 &mut self.importance,
             );
@@ -152,6 +170,7 @@ impl<'a> Boosting<'a> {
                     }
                     None => criterion.leaf(*sum),
                 };
+                let step = rules.as_ref().map_or(step, |r| r.bounded(*node, step));
                 let value = step * self.params.learning_rate;
                 grown.tree.set_leaf(*node, &[value]);
                 grown.tree.set_cover(*node, f64::from(sum.count()));

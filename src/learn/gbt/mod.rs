@@ -5,14 +5,17 @@
 //! each tree a share of the features.
 
 mod boosting;
+mod constraints;
 pub mod loss;
 mod params;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 pub use loss::{Loss, LossName};
-pub use params::GbtParams;
+pub use params::{GbtParams, Growth};
 
 use crate::data::table::Task;
 use crate::seed::Seed;
@@ -125,7 +128,8 @@ impl Learner for Gbt {
             rows: &fit_rows,
             ..*data
         };
-        let mut boosting = Boosting::new(&self.params, &*loss, &fit_data);
+        let constraints = constraints::resolve(&self.params, data)?;
+        let mut boosting = Boosting::new(&self.params, &*loss, &constraints, &fit_data);
         let mut held = Scores::new(&held_rows, &boosting.base);
         let codes = Codes::of(data.features, data.fills);
         // With too few rows to set one aside there is nothing to watch.

@@ -8,6 +8,16 @@ use crate::learn::learner::LearnError;
 use crate::learn::model::check;
 use crate::learn::weights::ClassWeight;
 
+/// Which leaf of a tree is split next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Growth {
+    /// The one with the largest gain, as in LightGBM.
+    LeafWise,
+    /// The one with the largest gain of those nearest to the root, as in XGBoost.
+    DepthWise,
+}
+
 /// Hyperparameters of boosting. The defaults are those of LightGBM, where it has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -24,6 +34,8 @@ pub struct GbtParams {
     pub n_estimators: usize,
     /// Factor of every tree, in (0, 10].
     pub learning_rate: f64,
+    /// Which leaf is split next.
+    pub growth: Growth,
     /// Most splits from the root to a leaf; 0 for no limit.
     pub max_depth: u32,
     /// Most leaves of a tree, 2 to 65,536.
@@ -36,6 +48,10 @@ pub struct GbtParams {
     pub subsample: f64,
     /// Share of the features that each tree sees, in (0, 1].
     pub colsample: f64,
+    /// Share of the tree's features that the nodes of one depth see, in (0, 1].
+    pub colsample_level: f64,
+    /// Share of the level's features that a node sees, in (0, 1].
+    pub colsample_node: f64,
     /// Share of the rows, those with the largest gradients, that every round sees (GOSS); in (0, 1], 1 for all.
     pub goss_top: f64,
     /// With GOSS: share of the rows that is drawn from the others, which then weigh more; in (0, 1).
@@ -48,6 +64,14 @@ pub struct GbtParams {
     pub min_gain: f64,
     /// Added to hessians when categories are put in order, at least 0.
     pub category_smoothing: f64,
+    /// Whether every node draws one threshold per feature instead of looking for the best one.
+    pub extra_trees: bool,
+    /// Features with which predictions must not fall, by name.
+    pub increasing: Vec<String>,
+    /// Features with which predictions must not rise, by name.
+    pub decreasing: Vec<String>,
+    /// Groups of features, by name, that may meet on a path; those that none names are a group of their own.
+    pub interactions: Vec<Vec<String>>,
     /// Stop when this many rounds did not improve the loss on rows set aside; 0 runs all rounds.
     pub early_stopping: usize,
     /// Share of the rows set aside for early stopping, in (0, 1).
@@ -63,18 +87,25 @@ impl Default for GbtParams {
             class_weight: None,
             n_estimators: 100,
             learning_rate: 0.1,
+            growth: Growth::LeafWise,
             max_depth: 0,
             max_leaves: 31,
             min_leaf: 20,
             min_child_weight: 1e-3,
             subsample: 1.0,
             colsample: 1.0,
+            colsample_level: 1.0,
+            colsample_node: 1.0,
             goss_top: 1.0,
             goss_other: 0.1,
             reg_alpha: 0.0,
             reg_lambda: 0.0,
             min_gain: 0.0,
             category_smoothing: 10.0,
+            extra_trees: false,
+            increasing: Vec::new(),
+            decreasing: Vec::new(),
+            interactions: Vec::new(),
             early_stopping: 0,
             validation_fraction: 0.1,
         }
@@ -97,6 +128,8 @@ impl GbtParams {
         within("min_child_weight", self.min_child_weight, 0.0, 1e12)?;
         within("subsample", self.subsample, above_zero, 1.0)?;
         within("colsample", self.colsample, above_zero, 1.0)?;
+        within("colsample_level", self.colsample_level, above_zero, 1.0)?;
+        within("colsample_node", self.colsample_node, above_zero, 1.0)?;
         within("goss_top", self.goss_top, above_zero, 1.0)?;
         within("goss_other", self.goss_other, above_zero, 1.0)?;
         within("reg_alpha", self.reg_alpha, 0.0, 1e12)?;

@@ -1,4 +1,4 @@
-//! Best-first growth for boosting: the leaf with the largest gain is split next.
+//! Growth for boosting: the leaf with the largest gain is split next, of all leaves or of those nearest to the root.
 //!
 //! The histogram of the smaller child is added up from its rows, that of the larger one is its parent's minus the
 //! smaller one. A leaf that may not be split any more never gets a histogram.
@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::histogram::{Table, add};
 use super::nodes::Tree;
 use super::partition::{Spare, partition};
+use super::rules::Rules;
 use super::split::{Candidate, Criterion, Finder};
 use super::sum::Sum;
 use super::{Column, histogram};
@@ -25,6 +26,8 @@ pub struct Limits {
     pub max_depth: u32,
     /// A split must gain more than this.
     pub min_gain: f64,
+    /// Whether the leaves of a level are split before those of the next.
+    pub depth_wise: bool,
 }
 
 /// Units that are added up together.
@@ -34,6 +37,8 @@ const GROUP: usize = 4;
 const PARALLEL_WORK: usize = 400_000;
 
 struct Leaf {
+    /// Leaves of a lower rank are split first: the depth in depth-wise growth, else 0.
+    rank: u32,
     node: usize,
     start: usize,
     end: usize,
@@ -57,7 +62,10 @@ impl PartialOrd for Leaf {
 impl Ord for Leaf {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_gain = self.candidate.gain.total_cmp(&other.candidate.gain);
-        by_gain.then_with(|| other.node.cmp(&self.node))
+        let by_rank = other.rank.cmp(&self.rank);
+        by_rank
+            .then(by_gain)
+            .then_with(|| other.node.cmp(&self.node))
     }
 }
 
@@ -79,7 +87,8 @@ pub(crate) struct Grown {
 }
 
 /// Grows one tree over `rows`, which are reordered so that each leaf's are together, with `sums` by row of the dataset.
-/// `chosen` are the positions of the features to use, ascending. Gains are added to `importance` by feature.
+/// `chosen` are the positions of the features to use, ascending. Gains are added to `importance` by feature. `rules` are
+/// kept, if there are any.
 #[expect(
     clippy::too_many_arguments,
     reason = "the inputs of one tree; a struct would only rename them"
@@ -92,6 +101,7 @@ pub(crate) fn grow(
     sums: &[Sum],
     criterion: &Criterion,
     limits: &Limits,
+    mut rules: Option<&mut Rules<'_>>,
     arena: &mut Arena,
     importance: &mut [f64],
 ) -> Grown {
@@ -113,7 +123,14 @@ pub(crate) fn grow(
     if grower.may_split(rows.len(), 0, leaves) {
         let mut slots = arena.histograms.pop().unwrap_or_default();
         grower.histogram(rows, sums, total, arena, &mut slots);
-        grower.offer(root, slots, arena, &mut heap, &mut done);
+        grower.offer(
+            root,
+            slots,
+            rules.as_deref_mut(),
+            arena,
+            &mut heap,
+            &mut done,
+        );
     } else {
         done.push((0, 0..rows.len(), total));
     }
@@ -127,6 +144,7 @@ pub(crate) fn grow(
             total,
             histogram: mut whole,
             candidate,
+            ..
         } = leaf;
         let column = &columns[usize::from(candidate.feature)];
         importance[usize::from(candidate.feature)] += candidate.gain;
@@ -149,6 +167,9 @@ pub(crate) fn grow(
             &mut arena.spare,
         );
         debug_assert_eq!(found, lefts, "a candidate counts its rows");
+        if let Some(rules) = &mut rules {
+            rules.split(node, criterion, &candidate, total);
+        }
         let child = tree.split(node, candidate.feature, split, missing_left);
         let left = (child, start, middle, depth + 1, candidate.left);
         let right = (child + 1, middle, end, depth + 1, total - candidate.left);
@@ -165,7 +186,8 @@ pub(crate) fn grow(
             histogram::subtract(&mut whole, &part);
             for (slice, slots) in [(small, part), (large, whole)] {
                 if splits(&slice) {
-                    grower.offer(slice, slots, arena, &mut heap, &mut done);
+                    let rules = rules.as_deref_mut();
+                    grower.offer(slice, slots, rules, arena, &mut heap, &mut done);
                 } else {
                     arena.histograms.push(slots);
                     done.push((slice.0, slice.1..slice.2, slice.4));
@@ -334,10 +356,37 @@ impl Grower<'_> {
         &self,
         (node, start, end, depth, total): Part,
         slots: Vec<Sum>,
+        rules: Option<&mut Rules<'_>>,
         arena: &mut Arena,
         heap: &mut BinaryHeap<Leaf>,
         done: &mut Vec<(usize, std::ops::Range<usize>, Sum)>,
     ) {
+        let found = match rules {
+            Some(rules) => self.best_by_rules(node, &slots, total, rules, arena),
+            None => self.best(&slots, total, arena),
+        };
+        match found.filter(|c| c.gain > self.limits.min_gain) {
+            Some(candidate) => {
+                heap.push(Leaf {
+                    rank: if self.limits.depth_wise { depth } else { 0 },
+                    node,
+                    start,
+                    end,
+                    depth,
+                    total,
+                    histogram: slots,
+                    candidate,
+                });
+            }
+            None => {
+                arena.histograms.push(slots);
+                done.push((node, start..end, total));
+            }
+        }
+    }
+
+    /// The best split of a leaf, if one is allowed.
+    fn best(&self, slots: &[Sum], total: Sum, arena: &mut Arena) -> Option<Candidate> {
         let mut found: Option<Candidate> = None;
         let mut at = 0;
         for &f in self.units.iter().flat_map(|u| &u.features) {
@@ -360,22 +409,38 @@ impl Grower<'_> {
                 found = Some(one);
             }
         }
-        match found.filter(|c| c.gain > self.limits.min_gain) {
-            Some(candidate) => {
-                heap.push(Leaf {
-                    node,
-                    start,
-                    end,
-                    depth,
-                    total,
-                    histogram: slots,
-                    candidate,
-                });
+        found
+    }
+
+    /// The best split of a leaf of a tree that keeps rules.
+    fn best_by_rules(
+        &self,
+        node: usize,
+        slots: &[Sum],
+        total: Sum,
+        rules: &mut Rules<'_>,
+        arena: &mut Arena,
+    ) -> Option<Candidate> {
+        let allowed = rules.features(node);
+        let mut found: Option<Candidate> = None;
+        let mut at = 0;
+        for &f in self.units.iter().flat_map(|u| &u.features) {
+            let column = &self.columns[f];
+            let here = &slots[at..at + column.slots()];
+            at += column.slots();
+            if allowed.binary_search(&f).is_err() {
+                continue;
             }
-            None => {
-                arena.histograms.push(slots);
-                done.push((node, start..end, total));
+            let missing = here.get(column.bins).copied().unwrap_or_default();
+            let runs = &mut arena.finder.runs;
+            let here = &here[..column.bins];
+            let one = rules.best(node, self.criterion, column, f, here, runs, missing, total);
+            if let Some(one) = one
+                && found.is_none_or(|b| (one.gain, b.feature) > (b.gain, one.feature))
+            {
+                found = Some(one);
             }
         }
+        found
     }
 }

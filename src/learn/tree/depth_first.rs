@@ -11,6 +11,8 @@ use super::Column;
 use super::histogram::{self, PACK_ROWS};
 use super::nodes::Tree;
 use super::partition::{Spare, partition};
+use super::random;
+
 use super::split::{Candidate, Criterion, Finder, runs_of_histogram};
 use super::sum::Sum;
 use crate::learn::features::{Features, Pack};
@@ -24,6 +26,8 @@ pub struct Limits {
     pub min_split: usize,
     /// Features drawn at each node.
     pub features: usize,
+    /// Whether splits are drawn at random too.
+    pub random: bool,
 }
 
 /// What one feature offers at a node.
@@ -41,7 +45,15 @@ pub(crate) trait Impurity {
     /// Looks at a node's rows; whether they are all alike.
     fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool;
     /// The best split of the node entered last on one feature.
-    fn offer(&mut self, column: &Column<'_>, feature: u16, rows: &[u32], sums: &[Sum]) -> Offer;
+    /// With `random` the split is drawn, else it is the best one.
+    fn offer(
+        &mut self,
+        column: &Column<'_>,
+        feature: u16,
+        rows: &[u32],
+        sums: &[Sum],
+        random: Option<&mut Rng>,
+    ) -> Offer;
     /// The numbers of the node entered last as a leaf.
     fn leaf(&self, out: &mut [f64]);
     /// The weight of the rows of the node entered last.
@@ -96,7 +108,8 @@ pub(crate) fn grow<I: Impurity>(
                 let feature = arena.order[drawn];
                 drawn += 1;
                 let column = &columns[usize::from(feature)];
-                match impurity.offer(column, feature, node_rows, node_sums) {
+                let random = limits.random.then_some(&mut *rng);
+                match impurity.offer(column, feature, node_rows, node_sums, random) {
                     Offer::Constant => {}
                     Offer::Nothing => varied = true,
                     Offer::Split(one) => {
@@ -183,6 +196,41 @@ impl<'a> Variance<'a> {
     }
 }
 
+impl Variance<'_> {
+    /// A random split of the codes in `finder.runs`, of which there are two or one and missing values.
+    fn drawn(&self, column: &Column<'_>, feature: u16, missing: Sum, rng: &mut Rng) -> Offer {
+        let runs = &self.finder.runs;
+        if runs.is_empty() {
+            return Offer::Constant;
+        }
+        let codes: Vec<u8> = runs.iter().map(|r| r.0).collect();
+        let any_missing = missing.count() > 0;
+        let (split, missing_left) = random::draw(column, &codes, any_missing, rng);
+        let mut left = if missing_left { missing } else { Sum::ZERO };
+        for (code, sum) in runs {
+            if split.goes_left(*code) {
+                left += *sum;
+            }
+        }
+        let right = self.total - left;
+        if left.count().min(right.count()) < self.criterion.min_leaf.max(1) {
+            return Offer::Nothing;
+        }
+        let score = |sum| self.criterion.score(sum);
+        Offer::Split(Candidate {
+            gain: score(left) + score(right) - score(self.total),
+            feature,
+            split,
+            missing_left: if any_missing {
+                missing_left
+            } else {
+                left.count() >= right.count()
+            },
+            left,
+        })
+    }
+}
+
 impl Impurity for Variance<'_> {
     fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool {
         let _ = rows;
@@ -196,7 +244,14 @@ impl Impurity for Variance<'_> {
         })
     }
 
-    fn offer(&mut self, column: &Column<'_>, feature: u16, rows: &[u32], sums: &[Sum]) -> Offer {
+    fn offer(
+        &mut self,
+        column: &Column<'_>,
+        feature: u16,
+        rows: &[u32],
+        sums: &[Sum],
+        random: Option<&mut Rng>,
+    ) -> Offer {
         let mut missing = Sum::ZERO;
         let packed = self.packed[usize::from(feature)].filter(|_| rows.len() >= PACK_ROWS);
         if let Some((pack, place)) = packed {
@@ -242,6 +297,9 @@ impl Impurity for Variance<'_> {
         }
         if self.finder.runs.len() + usize::from(missing.count() > 0) < 2 {
             return Offer::Constant;
+        }
+        if let Some(rng) = random {
+            return self.drawn(column, feature, missing, rng);
         }
         match self
             .finder

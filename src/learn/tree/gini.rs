@@ -3,9 +3,11 @@
 use super::Column;
 use super::depth_first::{Impurity, Offer};
 use super::nodes::Split;
+use super::random;
 use super::split::{Candidate, Criterion};
 use super::sum::Sum;
 use crate::learn::features::Features;
+use crate::seed::Rng;
 
 /// The score of a side is `Σ_k W_k² / W`, whose growth is the decrease of the weighted Gini impurity.
 pub(crate) struct Gini<'a> {
@@ -39,6 +41,49 @@ impl<'a> Gini<'a> {
         }
         if all > 0.0 { squares / all } else { 0.0 }
     }
+
+    /// A random split of the `used` codes of `slots`.
+    fn drawn(
+        &mut self,
+        column: &Column<'_>,
+        feature: u16,
+        used: &[usize],
+        any_missing: bool,
+        rng: &mut Rng,
+    ) -> Offer {
+        if used.is_empty() {
+            return Offer::Constant;
+        }
+        let k = self.totals.len();
+        let codes: Vec<u8> = used.iter().map(|code| *code as u8).collect();
+        let (split, missing_left) = random::draw(column, &codes, any_missing, rng);
+        self.left.fill(Sum::ZERO);
+        let missing = missing_left.then_some(column.bins);
+        let left_codes = used.iter().copied().filter(|c| split.goes_left(*c as u8));
+        for bin in left_codes.chain(missing) {
+            for (left, sum) in self.left.iter_mut().zip(&self.slots[bin * k..bin * k + k]) {
+                *left += *sum;
+            }
+        }
+        let (rows_left, all) = (count(&self.left), count(&self.totals));
+        if rows_left.min(all - rows_left) < self.criterion.min_leaf.max(1) {
+            return Offer::Nothing;
+        }
+        let right = self.totals.iter().zip(&self.left).map(|(t, l)| *t - *l);
+        let left = self.left.iter().copied();
+        Offer::Split(Candidate {
+            gain: self.score(left.clone()) + self.score(right)
+                - self.score(self.totals.iter().copied()),
+            feature,
+            split,
+            missing_left: if any_missing {
+                missing_left
+            } else {
+                2 * rows_left >= all
+            },
+            left: left.fold(Sum::ZERO, |a, b| a + b),
+        })
+    }
 }
 
 fn count(sums: &[Sum]) -> u32 {
@@ -54,7 +99,14 @@ impl Impurity for Gini<'_> {
         self.totals.iter().filter(|t| t.count() > 0).count() < 2
     }
 
-    fn offer(&mut self, column: &Column<'_>, feature: u16, rows: &[u32], sums: &[Sum]) -> Offer {
+    fn offer(
+        &mut self,
+        column: &Column<'_>,
+        feature: u16,
+        rows: &[u32],
+        sums: &[Sum],
+        random: Option<&mut Rng>,
+    ) -> Offer {
         let k = self.totals.len();
         // The last place is for missing values, used or not.
         self.slots.clear();
@@ -75,6 +127,9 @@ impl Impurity for Gini<'_> {
         let any_missing = count(&missing) > 0;
         if used.len() + usize::from(any_missing) < 2 {
             return Offer::Constant;
+        }
+        if let Some(rng) = random {
+            return self.drawn(column, feature, &used, any_missing, rng);
         }
         let categorical = column.edges.is_none();
         let parent = self.score(self.totals.iter().copied());

@@ -12,6 +12,8 @@ pub mod best_first;
 pub mod depth_first;
 pub(crate) mod gini;
 pub mod nodes;
+pub(crate) mod random;
+pub(crate) mod rules;
 pub mod split;
 pub mod sum;
 pub mod view;

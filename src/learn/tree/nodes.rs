@@ -39,6 +39,16 @@ pub enum Split {
     In(LevelSet),
 }
 
+impl Split {
+    /// Whether a code, which is not the missing one, goes left.
+    pub(crate) fn goes_left(&self, code: u8) -> bool {
+        match self {
+            Split::AtMost { code: most, .. } => code <= *most,
+            Split::In(set) => in_set(set, code),
+        }
+    }
+}
+
 /// One node in one word, so that a step down reads memory once: the left child, which the right one follows, in the lower
 /// half, then the feature, the bound and the flags. A leaf is its own left child and sends everything there.
 #[derive(Clone, Copy, Debug, PartialEq)]

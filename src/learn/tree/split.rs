@@ -83,6 +83,22 @@ impl Criterion {
         let g = (gradient.abs() - self.l1).max(0.0).copysign(gradient);
         -g / (hessian + self.l2).max(1e-12)
     }
+
+    /// `S` of a sum whose leaf has another value than [`Criterion::leaf`]; it is largest at that one.
+    pub(super) fn score_at(&self, sum: Sum, value: f64) -> f64 {
+        let (gradient, hessian) = self.parts(sum);
+        let g = (gradient.abs() - self.l1).max(0.0).copysign(gradient);
+        -(2.0 * g * value + (hessian + self.l2).max(1e-12) * value * value)
+    }
+
+    /// Puts the levels of a category in the order in which they are split.
+    pub(super) fn order(&self, runs: &mut Runs) {
+        let key = |sum: Sum| {
+            let (g, h) = self.parts(sum);
+            g / (h + self.category_smoothing).max(1e-12)
+        };
+        runs.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)).then(a.0.cmp(&b.0)));
+    }
 }
 
 /// A split that could be made.
@@ -158,11 +174,7 @@ impl Finder {
     ) -> Option<Candidate> {
         let runs = &mut self.runs;
         if column.edges.is_none() {
-            let key = |sum: Sum| {
-                let (g, h) = criterion.parts(sum);
-                g / (h + criterion.category_smoothing).max(1e-12)
-            };
-            runs.sort_by(|a, b| key(a.1).total_cmp(&key(b.1)).then(a.0.cmp(&b.0)));
+            criterion.order(runs);
         }
         let sums = runs.iter().map(|r| r.1);
         let found = self.scan.best(criterion, sums, missing, total)?;

@@ -254,20 +254,22 @@ fn grown(max_leaves: usize, max_depth: u32) -> (Vec<f64>, usize) {
         category_smoothing: 0.0,
     };
     let mut order: Vec<u32> = (0..rows as u32).collect();
-    let mut sums: Vec<Sum> = target.iter().map(|t| criterion.unit.row(*t, 1.0)).collect();
+    let sums: Vec<Sum> = target.iter().map(|t| criterion.unit.row(*t, 1.0)).collect();
     let limits = best_first::Limits {
         max_leaves,
         max_depth,
         min_gain: 0.0,
+        depth_wise: false,
     };
     let mut grown = grow(
         &columns,
         &[],
         &[0, 1],
         &mut order,
-        &mut sums,
+        &sums,
         &criterion,
         &limits,
+        None,
         &mut best_first::Arena::default(),
         &mut [0.0; 2],
     );
