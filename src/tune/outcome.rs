@@ -82,8 +82,11 @@ pub struct CalibrationReport {
     /// What was applied; none when `auto` found that nothing was better.
     pub method: Option<Method>,
     /// `log_loss`, `brier` and `ece` without calibration, then by every method that was tried.
-    pub scores: Vec<(Option<Method>, Vec<(&'static str, f64)>)>,
+    pub scores: Vec<(Option<Method>, Judged)>,
 }
+
+/// Scores by metric.
+pub type Judged = Vec<(&'static str, f64)>;
 
 /// What calibration is judged by.
 const PROBABILITY_METRICS: [&str; 3] = ["log_loss", "brier", "ece"];
@@ -455,7 +458,7 @@ impl Job {
         truth: &[f64],
         predictions: &[f64],
         weights: Option<&[f64]>,
-    ) -> Result<Vec<(&'static str, f64)>, JobError> {
+    ) -> Result<Judged, JobError> {
         let given = self.scores(predictions, truth.len());
         PROBABILITY_METRICS
             .iter()
