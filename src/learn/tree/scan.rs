@@ -110,7 +110,7 @@ impl Scan {
                 || fill(criterion, ends, gradients, hessians, scores),
             )
         };
-        if !(largest > least) {
+        if largest <= least {
             return None;
         }
         let at = first + self.scores[first..end].iter().position(|s| *s == largest)?;
