@@ -101,9 +101,10 @@ impl TreeModel {
         single: bool,
         link: Link,
         base: Vec<f64>,
-        trees: Vec<Tree>,
+        mut trees: Vec<Tree>,
         gains: Vec<f64>,
     ) -> Self {
+        let kinds = recoded(&mut trees, gains.len());
         TreeModel {
             kind,
             link,
@@ -113,7 +114,7 @@ impl TreeModel {
             features: gains.len(),
             importance: shares(gains),
             single,
-            kinds: None,
+            kinds,
             binning: None,
         }
     }
@@ -213,10 +214,7 @@ impl TreeModel {
             .into_iter()
             .map(|t| Tree::from_saved(t, tree_width, features));
         let mut trees: Vec<Tree> = trees.collect::<Result<_, _>>()?;
-        let kinds = kinds(&trees, features);
-        if let Some(kinds) = &kinds {
-            trees.iter_mut().for_each(|t| t.recode(kinds));
-        }
+        let kinds = recoded(&mut trees, features);
         Ok(TreeModel {
             kind,
             link: saved.link,
@@ -232,10 +230,11 @@ impl TreeModel {
     }
 }
 
-/// How numbers become codes that tell all thresholds apart; none where a feature has more of them than codes.
-fn kinds(trees: &[Tree], features: usize) -> Option<Vec<FeatureKind>> {
+/// Gives the trees codes that tell all their thresholds apart, and returns how numbers become such codes; none where a
+/// feature has more thresholds than there are codes.
+fn recoded(trees: &mut [Tree], features: usize) -> Option<Vec<FeatureKind>> {
     let mut kinds = vec![FeatureKind::Numeric { edges: Vec::new() }; features];
-    for tree in trees {
+    for tree in trees.iter() {
         if !tree.thresholds(&mut kinds) {
             return None;
         }
@@ -249,6 +248,7 @@ fn kinds(trees: &[Tree], features: usize) -> Option<Vec<FeatureKind>> {
             }
         }
     }
+    trees.iter_mut().for_each(|t| t.recode(&kinds));
     Some(kinds)
 }
 

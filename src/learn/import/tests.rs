@@ -42,11 +42,16 @@ fn predictions(pipeline: &Pipeline, csv: &str) -> Vec<Vec<f64>> {
     let mut reader = RowReader::new(csv.as_bytes(), "rows.csv", schema).unwrap();
     let mut row = vec![0.0; schema.fields.len()];
     let (mut features, mut all) = (Vec::new(), Vec::new());
+    let mut matrix = Vec::new();
     while reader.next_row(&mut row).unwrap() {
         let mut out = vec![0.0; pipeline.width()];
         pipeline.predict_row(&row, &mut features, &mut out);
+        matrix.extend_from_slice(&features);
         all.push(out);
     }
+    let mut at_once = vec![0.0; all.len() * pipeline.width()];
+    pipeline.model.predict_matrix(&matrix, &mut at_once);
+    assert_eq!(at_once, all.concat(), "rows at once");
     all
 }
 
