@@ -72,6 +72,17 @@ fn main() -> Outcome<()> {
     let (transform, model) = model.ok_or("--reps must be at least 1")?;
 
     let unseen = read(Path::new(&test))?;
+    let names = |d: &Dataset| {
+        d.table
+            .schema
+            .fields
+            .iter()
+            .map(|f| f.name.clone())
+            .collect::<Vec<_>>()
+    };
+    if names(&unseen) != names(&data) {
+        return Err("--test has other columns than --train".into());
+    }
     let n = unseen.target.values.len();
     let columns = &unseen.table.columns;
     let table_row = |row: usize| columns.iter().map(|c| c[row]).collect::<Vec<f64>>();
