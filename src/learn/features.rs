@@ -4,7 +4,7 @@
 //! exactly when the code is at most `b`, and a threshold found on codes is exact on raw values. A categorical feature's
 //! code is its level. [`Features::MISSING`] stands for a missing value of either kind.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::data::table::Table;
 
@@ -118,27 +118,6 @@ fn packs(columns: &[Feature], rows: usize) -> Vec<Pack> {
     packs
 }
 
-/// The codes of each row together.
-fn by_row(columns: &[Feature], rows: usize) -> Vec<u8> {
-    use rayon::prelude::*;
-    /// Rows that stay in the cache while columns are read.
-    const BLOCK: usize = 256;
-    let width = columns.len();
-    let mut codes = vec![0; rows * width];
-    codes
-        .par_chunks_mut((BLOCK * width).max(1))
-        .enumerate()
-        .for_each(|(block, codes)| {
-            for (feature, column) in columns.iter().enumerate() {
-                let column = &column.codes[block * BLOCK..];
-                for (row, code) in codes.chunks_exact_mut(width).zip(column) {
-                    row[feature] = *code;
-                }
-            }
-        });
-    codes
-}
-
 /// All encoded features of a dataset.
 #[derive(Clone, Debug, Default)]
 pub struct Features {
@@ -146,8 +125,8 @@ pub struct Features {
     pub columns: Vec<Feature>,
     /// Features of few codes, several as one.
     pub packs: Vec<Pack>,
-    /// The codes once more, those of each row together: for reading rows as prediction does.
-    pub by_row: Vec<u8>,
+    /// See [`Features::by_row`].
+    pub(crate) by_row: OnceLock<Vec<u8>>,
     /// Number of rows.
     pub rows: usize,
     /// A hash of all edges and levels. A model that read codes of one binning must not read those of another.
@@ -201,7 +180,7 @@ impl Features {
         }
         Features {
             packs: packs(&columns, table.rows),
-            by_row: by_row(&columns, table.rows),
+            by_row: OnceLock::new(),
             columns,
             rows: table.rows,
             binning,
@@ -216,6 +195,26 @@ impl Features {
     /// Whether there are no features.
     pub fn is_empty(&self) -> bool {
         self.columns.is_empty()
+    }
+
+    /// The codes once more, those of each row together: for reading rows as prediction does. Made when first asked for.
+    pub fn by_row(&self) -> &[u8] {
+        /// Rows that stay in the cache while columns are read.
+        const BLOCK: usize = 256;
+        // On one thread: whoever else asks waits, and must not hold work that this needs.
+        self.by_row.get_or_init(|| {
+            let width = self.columns.len();
+            let mut codes = vec![0; self.rows * width];
+            for (block, codes) in codes.chunks_mut((BLOCK * width).max(1)).enumerate() {
+                for (feature, column) in self.columns.iter().enumerate() {
+                    let column = &column.codes[block * BLOCK..];
+                    for (row, code) in codes.chunks_exact_mut(width).zip(column) {
+                        row[feature] = *code;
+                    }
+                }
+            }
+            codes
+        })
     }
 
     /// Writes the numbers of one row into `out`, missing ones replaced by `fills` (NaN leaves them missing).

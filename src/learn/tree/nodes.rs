@@ -324,6 +324,12 @@ impl Tree {
         mut each: impl FnMut(usize, &[f64]),
     ) {
         let nodes = &self.nodes[..];
+        let by_row = match codes.source {
+            // A matrix that no one predicts from is never turned.
+            _ if rows.is_empty() => return,
+            Source::Matrix(features) => features.by_row(),
+            Source::Rows(by_row) => by_row,
+        };
         for (block, rows) in rows.chunks(LANES).enumerate() {
             // Lanes without a row of their own follow the first one.
             let mut starts = [rows[0] as usize * codes.width; LANES];
@@ -336,7 +342,7 @@ impl Tree {
                 arrived = true;
                 for (at, start) in at.iter_mut().zip(starts) {
                     let node = nodes[*at];
-                    let mut code = codes.by_row[start + node.feature()];
+                    let mut code = by_row[start + node.feature()];
                     if FILLS && code == Features::MISSING {
                         code = codes.fills[node.feature()];
                     }
@@ -494,11 +500,16 @@ impl Tree {
 
 /// Codes of rows, and what stands in for missing ones.
 pub(crate) struct Codes<'a> {
-    /// `width` codes for each row, one row after the other.
-    by_row: &'a [u8],
+    source: Source<'a>,
     width: usize,
     /// By feature, the code that stands in for a missing one; empty when all that is missing stays so.
     fills: Vec<u8>,
+}
+
+/// Where codes are, those of each row together.
+enum Source<'a> {
+    Matrix(&'a Features),
+    Rows(&'a [u8]),
 }
 
 impl<'a> Codes<'a> {
@@ -507,7 +518,7 @@ impl<'a> Codes<'a> {
         let columns = || features.columns.iter().zip(fills);
         let filled = columns().any(|(c, fill)| c.has_missing && !fill.is_nan());
         Codes {
-            by_row: &features.by_row,
+            source: Source::Matrix(features),
             width: features.len(),
             fills: if filled {
                 columns().map(|(c, fill)| c.code(*fill)).collect()
@@ -520,7 +531,7 @@ impl<'a> Codes<'a> {
     /// Those of rows that were encoded and filled elsewhere.
     pub fn of_rows(by_row: &'a [u8], width: usize) -> Self {
         Codes {
-            by_row,
+            source: Source::Rows(by_row),
             width,
             fills: Vec::new(),
         }
