@@ -40,13 +40,13 @@ from sklearn.model_selection import train_test_split  # noqa: E402
 
 # Seeds by data set, of boosting and of forests: small test sets say little each, and scikit-learn's forests take long.
 SEEDS = {
-    "telco": (40, 20),
+    "telco": (40, 60),
     "adult": (10, 10),
     "bank_marketing": (10, 5),
     "german_credit": (200, 150),
     "covertype15k": (20, 25),
-    "wine_quality": (40, 10),
-    "california_housing": (40, 5),
+    "wine_quality": (20, 10),
+    "california_housing": (15, 5),
 }
 # Sets whose target has a large unit: RMSE is relative to the peer's.
 RELATIVE = ["california_housing"]
@@ -246,7 +246,9 @@ are left out by LightGBM's estimate and not by a count.
 
 As above, grown until leaves are pure. Such leaves often say 0 or 1 exactly, and a wrong 0 costs 36 in log loss, so that the mean depends
 on one row or two. It is therefore compared with probabilities at least 1/400 away from 0 and 1 (*floor*: half of what one of the 200 trees
-can say), for both programs alike, and as it is below that.
+can say), for both programs alike (the rows called *floor*), and as it is (*log loss*), where the standard error says how little is known.
+On adult, whose floored log loss is 0.001 worse here, the 255 bins are not the cause: scikit-learn's own forest on these bins scores as on
+exact values. With five rows a leaf nothing of it is left. What the cause is, is open.
 """,
 }
 
