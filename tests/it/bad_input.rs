@@ -403,7 +403,7 @@ fn domains_that_cannot_be_searched() {
 #[test]
 fn hyperparameters_are_checked_before_any_trial_runs() {
     const KNOWN: &str = "loss, loss_alpha, tweedie_power, class_weight, n_estimators, learning_rate, growth, max_depth, \
-        max_leaves, min_leaf, min_child_weight, subsample, colsample, colsample_level, colsample_node, goss_top, \
+        max_leaves, min_leaf, min_leaf_counts, min_child_weight, subsample, colsample, colsample_level, colsample_node, goss_top, \
         goss_other, reg_alpha, reg_lambda, min_gain, category_smoothing, extra_trees, increasing, decreasing, \
         interactions, early_stopping, validation_fraction";
     let unknown = format!(

@@ -126,6 +126,7 @@ impl Forest {
             l1: 0.0,
             l2: 0.0,
             min_leaf: params.min_samples_leaf.min(u32::MAX as usize) as u32,
+            rows_by_hessian: false,
             min_leaf_hessian: 0.0,
             category_smoothing: 0.0,
         };

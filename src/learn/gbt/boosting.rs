@@ -1,7 +1,7 @@
 //! The rounds of a fit: rows, gradients, one tree per output, scores.
 
 use super::loss::{Bounds, Loss, weighted_quantile};
-use super::params::{GbtParams, Growth};
+use super::params::{GbtParams, Growth, LeafCount};
 use super::{NAME, rows};
 use crate::learn::learner::{LearnError, TrainingSet};
 use crate::learn::tree::Column;
@@ -119,6 +119,7 @@ impl<'a> Boosting<'a> {
             l1: self.params.reg_alpha,
             l2: self.params.reg_lambda,
             min_leaf: self.params.min_leaf.min(u32::MAX as usize) as u32,
+            rows_by_hessian: self.params.min_leaf_counts == LeafCount::Hessians,
             min_leaf_hessian: self.params.min_child_weight,
             category_smoothing: self.params.category_smoothing,
         };

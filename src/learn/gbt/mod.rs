@@ -15,7 +15,7 @@ mod tests;
 use std::sync::Arc;
 
 pub use loss::{Loss, LossName};
-pub use params::{GbtParams, Growth};
+pub use params::{GbtParams, Growth, LeafCount};
 
 use crate::data::table::Task;
 use crate::seed::Seed;

@@ -18,6 +18,17 @@ pub enum Growth {
     DepthWise,
 }
 
+/// What `min_leaf` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeafCount {
+    /// Rows.
+    Rows,
+    /// Rows of the mean hessian of the node that is split, as in LightGBM: a side must have `min_leaf` rows' share of the
+    /// node's hessian. Rows that are predicted well already have small hessians and count little.
+    Hessians,
+}
+
 /// Hyperparameters of boosting. The defaults are those of LightGBM, where it has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -42,6 +53,8 @@ pub struct GbtParams {
     pub max_leaves: usize,
     /// Fewest rows of a leaf, at least 1.
     pub min_leaf: usize,
+    /// What `min_leaf` counts.
+    pub min_leaf_counts: LeafCount,
     /// Smallest sum of hessians of a leaf, at least 0.
     pub min_child_weight: f64,
     /// Chance of each row to be seen by a round, in (0, 1].
@@ -91,6 +104,7 @@ impl Default for GbtParams {
             max_depth: 0,
             max_leaves: 31,
             min_leaf: 20,
+            min_leaf_counts: LeafCount::Rows,
             min_child_weight: 1e-3,
             subsample: 1.0,
             colsample: 1.0,

@@ -421,3 +421,39 @@ fn balanced_classes_start_at_even_odds_and_equal_weights_by_label() {
     let (a, b) = (made.predict(&*model), made.predict(&*same));
     assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-9));
 }
+
+/// With `min_leaf_counts: hessians` each side of the first split has its share of the hessian, here where rows differ in
+/// weight and so in hessian; counted by rows, a leaf may have less.
+#[test]
+fn a_limit_of_rows_can_be_one_of_hessians() {
+    let made = rows(3, Task::Binary, 400);
+    let weights: Vec<f64> = (0..400)
+        .map(|i| if i % 4 == 0 { 0.02 } else { 1.0 })
+        .collect();
+    let smallest = |counts: &str, interactions: serde_json::Value| {
+        let learner = gbt(
+            json!({"n_estimators": 30, "max_leaves": 2, "learning_rate": 1.0, "min_leaf": 60,
+            "min_leaf_counts": counts, "interactions": interactions}),
+        );
+        let model = made
+            .fit(&learner, &made.rows(), Some(&weights), 1)
+            .expect("it can be fitted");
+        (model.ensemble().expect("it has trees").trees)
+            .iter()
+            .filter_map(|tree| match tree.node(0) {
+                NodeView::Inner { left, right, .. } => {
+                    let covers = tree.covers().expect("it was fitted here");
+                    Some([left, right].map(|at| covers[at] as u32))
+                }
+                NodeView::Leaf { .. } => None,
+            })
+            .flatten()
+            .min()
+            .expect("some tree is split")
+    };
+    for interactions in [json!([]), json!([["up"], ["down"]])] {
+        assert!(smallest("rows", interactions.clone()) >= 60);
+        // A side of fewer rows may have the hessian of 60 when its rows have large ones.
+        assert!(smallest("hessians", interactions) < 60);
+    }
+}

@@ -387,6 +387,7 @@ impl Grower<'_> {
 
     /// The best split of a leaf, if one is allowed.
     fn best(&self, slots: &[Sum], total: Sum, arena: &mut Arena) -> Option<Candidate> {
+        let criterion = self.criterion.of_node(total);
         let mut found: Option<Candidate> = None;
         let mut at = 0;
         for &f in self.units.iter().flat_map(|u| &u.features) {
@@ -395,7 +396,7 @@ impl Grower<'_> {
             at += column.slots();
             let missing = here.get(column.bins).copied().unwrap_or_default();
             let one = arena.finder.best_of_histogram(
-                self.criterion,
+                &criterion,
                 column,
                 f as u16,
                 &here[..column.bins],
@@ -422,6 +423,7 @@ impl Grower<'_> {
         arena: &mut Arena,
     ) -> Option<Candidate> {
         let allowed = rules.features(node);
+        let criterion = self.criterion.of_node(total);
         let mut found: Option<Candidate> = None;
         let mut at = 0;
         for &f in self.units.iter().flat_map(|u| &u.features) {
@@ -434,7 +436,7 @@ impl Grower<'_> {
             let missing = here.get(column.bins).copied().unwrap_or_default();
             let runs = &mut arena.finder.runs;
             let here = &here[..column.bins];
-            let one = rules.best(node, self.criterion, column, f, here, runs, missing, total);
+            let one = rules.best(node, &criterion, column, f, here, runs, missing, total);
             if let Some(one) = one
                 && found.is_none_or(|b| (one.gain, b.feature) > (b.gain, one.feature))
             {

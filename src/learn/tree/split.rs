@@ -22,6 +22,8 @@ pub struct Criterion {
     pub l2: f64,
     /// Fewest rows on either side.
     pub min_leaf: u32,
+    /// Whether `min_leaf` counts rows by their share of the node's hessian; see [`Criterion::of_node`].
+    pub rows_by_hessian: bool,
     /// Smallest hessian on either side.
     pub min_leaf_hessian: f64,
     /// Added to hessians when categories are put in order.
@@ -29,6 +31,20 @@ pub struct Criterion {
 }
 
 impl Criterion {
+    /// The criterion for the sides of a node with this sum. Where rows are counted by their hessian, a limit of rows
+    /// becomes one of hessian.
+    pub fn of_node(&self, total: Sum) -> Criterion {
+        if !self.rows_by_hessian || total.count() == 0 {
+            return *self;
+        }
+        let mean = self.parts(total).1 / f64::from(total.count());
+        Criterion {
+            min_leaf: 1,
+            min_leaf_hessian: self.min_leaf_hessian.max(f64::from(self.min_leaf) * mean),
+            ..*self
+        }
+    }
+
     /// Gradient and hessian of a sum.
     #[inline(always)]
     pub fn parts(&self, sum: Sum) -> (f64, f64) {

@@ -55,6 +55,7 @@ impl Case {
             l1: self.l1,
             l2: self.l2,
             min_leaf: self.min_leaf,
+            rows_by_hessian: false,
             min_leaf_hessian: 0.0,
             category_smoothing: 0.0,
         }
@@ -250,6 +251,7 @@ fn grown(max_leaves: usize, max_depth: u32) -> (Vec<f64>, usize) {
         l1: 0.0,
         l2: 0.0,
         min_leaf: 1,
+        rows_by_hessian: false,
         min_leaf_hessian: 0.0,
         category_smoothing: 0.0,
     };
