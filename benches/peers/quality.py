@@ -247,8 +247,9 @@ are left out by LightGBM's estimate and not by a count.
 As above, grown until leaves are pure. Such leaves often say 0 or 1 exactly, and a wrong 0 costs 36 in log loss, so that the mean depends
 on one row or two. It is therefore compared with probabilities at least 1/400 away from 0 and 1 (*floor*: half of what one of the 200 trees
 can say), for both programs alike (the rows called *floor*), and as it is (*log loss*), where the standard error says how little is known.
-On adult, whose floored log loss is 0.001 worse here, the 255 bins are not the cause: scikit-learn's own forest on these bins scores as on
-exact values. With five rows a leaf nothing of it is left. What the cause is, is open.
+On telco and adult even the floored log loss is worse here, by 0.002 and 0.001; with five rows a leaf nothing of that is left. On telco the
+255 bins are the cause: scikit-learn's own forest on these bins, instead of on exact values, loses 0.0028 ± 0.0006 (30 seeds). On adult it
+loses nothing (five seeds), and the cause is open.
 """,
 }
 
