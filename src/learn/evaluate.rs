@@ -62,17 +62,29 @@ impl Encoded {
         folds: &[Fold],
         seed: Seed,
     ) -> Result<Vec<Vec<f64>>, LearnError> {
-        let results: Vec<Result<Vec<f64>, LearnError>> = folds
-            .par_iter()
-            .zip(&self.fold_fills)
-            .enumerate()
-            .map(|(i, (fold, fills))| {
-                let data = self.training_set(dataset, &fold.train, fills);
-                let model = learner.fit(&data, seed.child("fold", i as u64))?;
-                Ok(model.predict_rows(&self.features, &fold.test, fills))
-            })
+        let results: Vec<Result<Vec<f64>, LearnError>> = (0..folds.len())
+            .into_par_iter()
+            .map(|i| self.predict_fold(learner, dataset, folds, i, seed))
             .collect();
         results.into_iter().collect()
+    }
+
+    /// One block of [`Encoded::cross_predict`], with the same bits: that of the fold at `index` of `folds`.
+    ///
+    /// # Errors
+    /// That of the learner.
+    pub fn predict_fold(
+        &self,
+        learner: &dyn Learner,
+        dataset: &Dataset,
+        folds: &[Fold],
+        index: usize,
+        seed: Seed,
+    ) -> Result<Vec<f64>, LearnError> {
+        let (fold, fills) = (&folds[index], &self.fold_fills[index]);
+        let data = self.training_set(dataset, &fold.train, fills);
+        let model = learner.fit(&data, seed.child("fold", index as u64))?;
+        Ok(model.predict_rows(&self.features, &fold.test, fills))
     }
 
     /// Fits on all training rows.

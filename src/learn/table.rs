@@ -4,6 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
 use crate::data::table::Task;
+use crate::names;
 
 #[cfg(feature = "adapters")]
 use super::adapters::{
@@ -199,14 +200,9 @@ pub struct UnknownLearner {
 pub fn find(name: &str) -> Result<&'static LearnerEntry, UnknownLearner> {
     LEARNERS.iter().find(|e| e.name == name).ok_or_else(|| {
         let names: Vec<&'static str> = LEARNERS.iter().map(|e| e.name).collect();
-        let close = |n: &&str| strsim::damerau_levenshtein(n, name) <= 1 + n.len() / 4;
         UnknownLearner {
             name: name.to_owned(),
-            suggestion: names
-                .iter()
-                .copied()
-                .filter(close)
-                .min_by_key(|n| strsim::damerau_levenshtein(n, name)),
+            suggestion: names::nearest(name, names.iter().copied()),
             known: names.join(", "),
         }
     })

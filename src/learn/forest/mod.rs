@@ -18,7 +18,8 @@ use crate::seed::Seed;
 use super::learner::{LearnError, Learner, Model, TrainingSet};
 use super::model::TreeModel;
 use super::tree::Column;
-use super::tree::depth_first::{Arena, Limits, Variance, grow};
+use super::tree::binary::{self, Binary};
+use super::tree::depth_first::{Arena, Grow, Limits, MAX_TIMES, Variance, packed};
 use super::tree::gini::Gini;
 use super::tree::nodes::Tree;
 use super::tree::split::Criterion;
@@ -119,8 +120,11 @@ impl Forest {
         let largest = |f: &dyn Fn(u32) -> f64| data.rows.iter().map(|&r| f(r)).fold(0.0, f64::max);
         let weight = largest(&|r| data.weight(r));
         let value = largest(&|r| (data.target.values[r as usize] - offset).abs());
-        // How often the bootstrap may draw one row: the chance of more than 60 times is below 1e-80.
-        let repeats = if params.bootstrap { 64.0 } else { 1.0 };
+        let repeats = if params.bootstrap {
+            f64::from(MAX_TIMES)
+        } else {
+            1.0
+        };
         let criterion = Criterion {
             unit: FixedPoint::new(data.rows.len(), value * weight * repeats, weight * repeats),
             l1: 0.0,
@@ -141,48 +145,52 @@ impl Forest {
             criterion,
             offset,
         };
+        let packed = packed(columns.len(), &data.features.packs, limits.features);
+        let (columns, packs) = (&columns[..], &data.features.packs[..]);
+        // Rows that weigh whole numbers fit into words, in all sizes that are usual.
+        let words = task == Task::Binary
+            && data.weights.is_none()
+            && binary::fits(data.rows.len(), data.features.rows);
+        let tree = |scratch: &mut Scratch, number| {
+            let mut rng = seed.child("tree", number).rng();
+            let Scratch {
+                arena,
+                times,
+                rows,
+                sums,
+            } = scratch;
+            draw.times(&mut rng, times);
+            let mut gains = vec![0.0; columns.len()];
+            let mut grow = Grow {
+                columns,
+                width,
+                limits: &limits,
+                rng: &mut rng,
+                arena,
+                importance: &mut gains,
+            };
+            let tree = if words {
+                draw.words(times, rows);
+                let mut binary = Binary::new(columns, packs, &packed, &criterion);
+                grow.tree(rows, &mut [], &mut binary)
+            } else {
+                draw.rows(times, rows, sums);
+                if task == Task::Multiclass {
+                    grow.tree(rows, sums, &mut Gini::new(criterion, &labels, classes))
+                } else {
+                    let mut variance = Variance::new(criterion, offset, packs, &packed);
+                    grow.tree(rows, sums, &mut variance)
+                }
+            };
+            let bag = match out_of_bag {
+                true => out_of_bag::bits(times),
+                false => Vec::new(),
+            };
+            (tree, gains, bag)
+        };
         let grown: Vec<Grown> = (0..params.n_estimators as u64)
             .into_par_iter()
-            .map_init(
-                || (Arena::default(), Vec::new(), Vec::new(), Vec::new()),
-                |(arena, times, rows, sums), number| {
-                    let mut rng = seed.child("tree", number).rng();
-                    draw.rows(&mut rng, times, rows, sums);
-                    let mut gains = vec![0.0; columns.len()];
-                    let tree = if task == Task::Multiclass {
-                        let mut gini = Gini::new(criterion, &labels, classes);
-                        grow(
-                            &columns, rows, sums, width, &mut gini, &limits, &mut rng, arena,
-                            &mut gains,
-                        )
-                    } else {
-                        let mut variance = Variance::new(
-                            criterion,
-                            offset,
-                            columns.len(),
-                            &data.features.packs,
-                            limits.features,
-                        );
-                        grow(
-                            &columns,
-                            rows,
-                            sums,
-                            width,
-                            &mut variance,
-                            &limits,
-                            &mut rng,
-                            arena,
-                            &mut gains,
-                        )
-                    };
-                    let bag = if out_of_bag {
-                        out_of_bag::bits(times)
-                    } else {
-                        Vec::new()
-                    };
-                    (tree, gains, bag)
-                },
-            )
+            .map_init(Scratch::default, tree)
             .collect();
         let mut importance = vec![0.0; columns.len()];
         let (mut trees, mut bags) = (Vec::with_capacity(grown.len()), Vec::new());
@@ -204,6 +212,15 @@ impl Forest {
     }
 }
 
+/// Memory that the trees of one thread reuse.
+#[derive(Default)]
+struct Scratch {
+    arena: Arena,
+    times: Vec<u32>,
+    rows: Vec<u32>,
+    sums: Vec<Sum>,
+}
+
 /// The rows of each tree.
 struct Draw<'a> {
     data: &'a TrainingSet<'a>,
@@ -213,14 +230,8 @@ struct Draw<'a> {
 }
 
 impl Draw<'_> {
-    /// Draws as many rows as there are, with replacement; a row drawn twice weighs twice. Rows keep their order.
-    fn rows(
-        &self,
-        rng: &mut crate::seed::Rng,
-        times: &mut Vec<u32>,
-        rows: &mut Vec<u32>,
-        sums: &mut Vec<Sum>,
-    ) {
+    /// Draws as many rows as there are, with replacement; a row drawn twice weighs twice.
+    fn times(&self, rng: &mut crate::seed::Rng, times: &mut Vec<u32>) {
         let n = self.data.rows.len();
         times.clear();
         if self.params.bootstrap {
@@ -231,20 +242,36 @@ impl Draw<'_> {
         } else {
             times.resize(n, 1);
         }
+    }
+
+    /// The rows of a tree as [`Binary`] takes them.
+    fn words(&self, times: &[u32], words: &mut Vec<u32>) {
+        let targets = &self.data.target.values;
+        words.resize(times.len(), 0);
+        let mut taken = 0;
+        for (&row, &times) in self.data.rows.iter().zip(times) {
+            // Always written, and kept if the row was drawn: no branch to mispredict.
+            words[taken] = binary::word(row, targets[row as usize] > 0.0, times.min(MAX_TIMES));
+            taken += usize::from(times > 0);
+        }
+        words.truncate(taken);
+    }
+
+    /// The rows of a tree and their sums.
+    fn rows(&self, times: &[u32], rows: &mut Vec<u32>, sums: &mut Vec<Sum>) {
         rows.clear();
         sums.clear();
-        for (&row, &times) in self.data.rows.iter().zip(times.iter()) {
-            if times > 0 {
-                let weight = self.data.weight(row);
-                let value = self.data.target.values[row as usize] - self.offset;
-                let once = match self.data.target.task {
-                    Task::Multiclass => self.criterion.unit.row(0.0, weight),
-                    _ => self.criterion.unit.row(weight * value, weight),
-                };
-                rows.push(row);
-                // Rounded once and then repeated: rows with one target stay alike, however often each is drawn.
-                sums.push(once.times(times.min(64)));
-            }
+        let drawn = self.data.rows.iter().zip(times);
+        for (&row, &times) in drawn.filter(|(_, times)| **times > 0) {
+            let weight = self.data.weight(row);
+            let value = self.data.target.values[row as usize] - self.offset;
+            let once = match self.data.target.task {
+                Task::Multiclass => self.criterion.unit.row(0.0, weight),
+                _ => self.criterion.unit.row(weight * value, weight),
+            };
+            rows.push(row);
+            // Rounded once and then repeated: rows with one target stay alike, however often each is drawn.
+            sums.push(once.times(times.min(MAX_TIMES)));
         }
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::data::table::Task;
 use crate::learn::conformance::made::{Made, bits};
-use crate::learn::preprocess::Preprocess;
+use crate::learn::preprocess::{Categories, Missing, Preprocess};
 
 fn training<'a>(made: &'a Made, rows: &'a [u32]) -> TrainingSet<'a> {
     TrainingSet {
@@ -73,4 +73,58 @@ fn without_bootstrap_nothing_is_out_of_bag() {
         .err()
         .expect("there are no such rows");
     assert!(error.to_string().contains("`bootstrap: true`"), "{error}");
+}
+
+/// Two classes without weights take a way of their own through the trees; with a weight of 1 for every row they do not.
+#[test]
+fn weights_of_one_change_nothing() {
+    for rows in [40, 700] {
+        for (missing, categories) in [
+            (Missing::Median, Categories::OneHot),
+            (Missing::Native, Categories::Native),
+            (Missing::Median, Categories::Native),
+        ] {
+            let preprocess = Preprocess {
+                missing,
+                categories,
+                ..Preprocess::default()
+            };
+            let made = Made::usual(Task::Binary, &preprocess, rows);
+            let all = made.rows();
+            let plain = training(&made, &all);
+            let ones = vec![1.0; rows];
+            let weighted = TrainingSet {
+                weights: Some(&ones),
+                ..training(&made, &all)
+            };
+            for (extra, max_depth, min_samples_leaf) in
+                [(false, 0, 1), (false, 4, 1), (false, 0, 7), (true, 0, 1)]
+            {
+                let params = ForestParams {
+                    n_estimators: 8,
+                    max_depth,
+                    min_samples_leaf,
+                    ..if extra {
+                        ForestParams::extra_trees()
+                    } else {
+                        ForestParams::default()
+                    }
+                };
+                let learner = if extra {
+                    params.clone().build_extra_trees().unwrap()
+                } else {
+                    params.clone().build().unwrap()
+                };
+                let models =
+                    [&plain, &weighted].map(|data| learner.fit(data, Seed::root(11)).unwrap());
+                let [own, other] = models
+                    .each_ref()
+                    .map(|m| m.predict_rows(&made.features, &all, &made.fills));
+                let what = format!("{rows} rows, {preprocess:?}, {params:?}");
+                assert_eq!(bits(&own), bits(&other), "{what}");
+                let gains = models.each_ref().map(|m| m.importance());
+                assert_eq!(gains[0], gains[1], "{what}");
+            }
+        }
+    }
 }

@@ -1,4 +1,8 @@
 //! The rounds of a fit: rows, gradients, one tree per output, scores.
+//!
+//! What is done row by row is done in blocks of rows, which threads share.
+
+use rayon::prelude::*;
 
 use super::loss::{Bounds, Loss, weighted_quantile};
 use super::params::{GbtParams, Growth, LeafCount};
@@ -11,6 +15,9 @@ use crate::learn::tree::rules::{Constraints, Rules};
 use crate::learn::tree::split::Criterion;
 use crate::learn::tree::sum::{FixedPoint, Sum};
 use crate::seed::Rng;
+
+/// Rows of a block.
+const BLOCK: usize = 16_384;
 
 /// The state of one fit.
 pub(super) struct Boosting<'a> {
@@ -106,14 +113,21 @@ impl<'a> Boosting<'a> {
             self.inside.clear();
             self.inside.extend_from_slice(data.rows);
         }
-        let mut bounds = self.differentiate(data)?;
+        // In large fits of one output, derivatives are made where they are used, and kept nowhere.
+        let promised = self
+            .loss
+            .bounds(1)
+            .filter(|_| self.base.len() == 1 && !goss && self.inside.len() > BLOCK);
+        let mut bounds = match promised {
+            Some(bounds) => self.weighted(bounds),
+            None => self.differentiate(data)?,
+        };
         if goss {
             let factor = self.keep_large(rng);
             bounds.gradient *= factor;
             bounds.hessian *= factor;
         }
         let unit = FixedPoint::new(self.inside.len(), bounds.gradient, bounds.hessian);
-        let inside = self.inside.len();
         let criterion = Criterion {
             unit,
             l1: self.params.reg_alpha,
@@ -136,14 +150,11 @@ impl<'a> Boosting<'a> {
             || !self.constraints.groups.is_empty();
         for class in 0..self.base.len() {
             let chosen = self.draw_features(rng);
-            let part = class * inside..(class + 1) * inside;
-            let places = self.gradients[part.clone()]
-                .iter()
-                .zip(&self.hessians[part]);
             self.rows.clear();
             self.rows.extend_from_slice(&self.inside);
-            for (&row, (g, h)) in self.inside.iter().zip(places) {
-                self.sums[row as usize] = unit.row(*g, *h);
+            match promised {
+                Some(_) => self.spread_in_blocks(data, &unit),
+                None => self.spread(class, &unit),
             }
             let random = self.params.extra_trees;
             let mut rules =
@@ -232,20 +243,20 @@ impl<'a> Boosting<'a> {
 
     /// Gradients and hessians of the loss at the current scores of the rows inside, and how large they can be.
     fn differentiate(&mut self, data: &TrainingSet<'_>) -> Result<Bounds, LearnError> {
-        let (n, all, outputs) = (self.inside.len(), data.features.rows, self.base.len());
-        let targets = self.inside.iter().map(|&r| data.target.values[r as usize]);
-        self.targets.clear();
-        self.targets.extend(targets);
-        // Scores first, side by side and output by output; gradients take their place.
-        self.gradients.clear();
-        for output in 0..outputs {
-            let raw = &self.raw[output * all..(output + 1) * all];
-            self.gradients
-                .extend(self.inside.iter().map(|&r| raw[r as usize]));
-        }
+        let (n, outputs) = (self.inside.len(), self.base.len());
+        self.targets.resize(n, 0.0);
+        self.gradients.resize(n * outputs, 0.0);
         self.hessians.resize(n * outputs, 0.0);
-        self.loss
-            .differentiate(&self.targets, &mut self.gradients, &mut self.hessians);
+        // The scores of several outputs lie apart, so these make one block.
+        let block = if outputs == 1 { BLOCK } else { n.max(1) };
+        let derivatives = self.gradients.par_chunks_mut(block * outputs);
+        let derivatives = derivatives.zip(self.hessians.par_chunks_mut(block * outputs));
+        let targets = self.targets.par_chunks_mut(block);
+        let blocks = self.inside.par_chunks(block).zip(targets).zip(derivatives);
+        let (loss, raw) = (self.loss, &self.raw);
+        blocks.for_each(|((rows, targets), (gradients, hessians))| {
+            derive(loss, data, raw, rows, targets, gradients, hessians);
+        });
         let bounds = match self.loss.bounds(outputs) {
             Some(bounds) => bounds,
             None => self.look()?,
@@ -262,10 +273,47 @@ impl<'a> Boosting<'a> {
                 }
             }
         }
-        Ok(Bounds {
+        Ok(self.weighted(bounds))
+    }
+
+    fn weighted(&self, bounds: Bounds) -> Bounds {
+        Bounds {
             gradient: bounds.gradient * self.largest_weight,
             hessian: bounds.hessian * self.largest_weight,
-        })
+        }
+    }
+
+    /// Puts the derivatives of one output where the tree looks for them.
+    fn spread(&mut self, output: usize, unit: &FixedPoint) {
+        let n = self.inside.len();
+        let part = output * n..(output + 1) * n;
+        let derivatives = self.gradients[part.clone()].par_chunks(BLOCK);
+        let derivatives = derivatives.zip(self.hessians[part].par_chunks(BLOCK));
+        let blocks = blocks(&self.inside, &mut self.sums).into_par_iter();
+        blocks.zip(derivatives).for_each(|(block, derivatives)| {
+            block.set(unit, derivatives.0, derivatives.1);
+        });
+    }
+
+    /// Derivatives of the only output, weighted, where the tree looks for them.
+    fn spread_in_blocks(&mut self, data: &TrainingSet<'_>, unit: &FixedPoint) {
+        let (loss, raw) = (self.loss, &self.raw);
+        let buffers = || [0; 3].map(|_| vec![0.0; BLOCK]);
+        let blocks = blocks(&self.inside, &mut self.sums).into_par_iter();
+        blocks.for_each_init(buffers, |[targets, gradients, hessians], block| {
+            let rows = block.rows;
+            let targets = &mut targets[..rows.len()];
+            let (gradients, hessians) = (&mut gradients[..rows.len()], &mut hessians[..rows.len()]);
+            derive(loss, data, raw, rows, targets, gradients, hessians);
+            if data.weights.is_some() {
+                let derivatives = gradients.iter_mut().zip(&mut *hessians);
+                for ((g, h), &row) in derivatives.zip(rows) {
+                    *g *= data.weight(row);
+                    *h *= data.weight(row);
+                }
+            }
+            block.set(unit, gradients, hessians);
+        });
     }
 
     /// The bounds of what a loss gave that promises none.
@@ -302,6 +350,61 @@ impl<'a> Boosting<'a> {
         rows::sample(rng, n, take, &mut taken, &mut others);
         taken.into_iter().map(|i| i as usize).collect()
     }
+}
+
+/// Derivatives at the scores of some rows. Scores and derivatives are `output × rows + row`.
+fn derive(
+    loss: &dyn Loss,
+    data: &TrainingSet<'_>,
+    raw: &[f64],
+    rows: &[u32],
+    targets: &mut [f64],
+    gradients: &mut [f64],
+    hessians: &mut [f64],
+) {
+    for (target, &row) in targets.iter_mut().zip(rows) {
+        *target = data.target.values[row as usize];
+    }
+    // Scores first; gradients take their place.
+    let scores = gradients.chunks_exact_mut(rows.len());
+    for (scores, raw) in scores.zip(raw.chunks_exact(data.features.rows)) {
+        for (score, &row) in scores.iter_mut().zip(rows) {
+            *score = raw[row as usize];
+        }
+    }
+    loss.differentiate(targets, gradients, hessians);
+}
+
+/// Some rows and the stretch of the dataset that they are in.
+struct Block<'a> {
+    rows: &'a [u32],
+    /// The first row of the stretch.
+    first: usize,
+    sums: &'a mut [Sum],
+}
+
+impl Block<'_> {
+    fn set(self, unit: &FixedPoint, gradients: &[f64], hessians: &[f64]) {
+        for (&row, (g, h)) in self.rows.iter().zip(gradients.iter().zip(hessians)) {
+            self.sums[row as usize - self.first] = unit.row(*g, *h);
+        }
+    }
+}
+
+/// Rows, which ascend, in blocks that have a stretch of the dataset each to themselves.
+fn blocks<'a>(rows: &'a [u32], mut sums: &'a mut [Sum]) -> Vec<Block<'a>> {
+    let (mut blocks, mut first) = (Vec::with_capacity(rows.len().div_ceil(BLOCK)), 0);
+    for rows in rows.chunks(BLOCK) {
+        let end = rows.last().map_or(first, |&r| r as usize + 1);
+        let (here, after) = sums.split_at_mut(end - first);
+        blocks.push(Block {
+            rows,
+            first,
+            sums: here,
+        });
+        (sums, first) = (after, end);
+    }
+    blocks
 }
 
 /// The quantile of what the scores lack to the targets, over the rows of a leaf.

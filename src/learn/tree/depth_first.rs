@@ -13,7 +13,7 @@ use super::nodes::Tree;
 use super::partition::{Spare, partition};
 use super::random;
 
-use super::split::{Candidate, Criterion, Finder, runs_of_histogram};
+use super::split::{Candidate, Criterion, Finder, Runs, runs_of_histogram};
 use super::sum::Sum;
 use crate::learn::features::{Features, Pack};
 
@@ -40,16 +40,32 @@ pub(crate) enum Offer {
     Split(Candidate),
 }
 
+/// How often a bootstrap may draw one row: the chance of more than that is below 1e-80.
+pub(crate) const MAX_TIMES: u32 = 64;
+
 /// What the nodes of a tree minimise.
 pub(crate) trait Impurity {
-    /// Looks at a node's rows; whether they are all alike.
-    fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool;
-    /// The best split of the node entered last on one feature.
+    /// Whether rows have sums beside them. Without, the rows tell everything.
+    const SUMS: bool = true;
+    /// The sum of the rows.
+    fn total(&self, _rows: &[u32], sums: &[Sum]) -> Sum {
+        sums.iter().fold(Sum::ZERO, |a, b| a + *b)
+    }
+    /// Looks at a node's rows and their sum; whether they are all alike.
+    fn enter(&mut self, rows: &[u32], sums: &[Sum], total: Sum) -> bool;
+    /// Whether a sum tells that its rows are all alike. Where it may, it tells their leaf as well.
+    fn pure(&self, _total: Sum) -> bool {
+        false
+    }
+    /// Announces the features that the node entered last is going to be asked for.
+    fn prepare(&mut self, _features: &[u16], _rows: &[u32], _sums: &[Sum]) {}
+    /// The best split of the node entered last on one feature, the one with this place among those announced.
     /// With `random` the split is drawn, else it is the best one.
     fn offer(
         &mut self,
         column: &Column<'_>,
         feature: u16,
+        place: usize,
         rows: &[u32],
         sums: &[Sum],
         random: Option<&mut Rng>,
@@ -65,91 +81,278 @@ pub(crate) trait Impurity {
 pub struct Arena {
     spare: Spare,
     order: Vec<u16>,
-    stack: Vec<(usize, usize, usize, u32)>,
+    asked: Vec<u16>,
+    stack: Vec<Open>,
 }
 
-/// Grows one tree over `rows` and their `sums`, which are reordered. Gains are added to `importance` by feature.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the inputs of one tree; a struct would only rename them"
-)]
-pub(crate) fn grow<I: Impurity>(
-    columns: &[Column<'_>],
-    rows: &mut [u32],
-    sums: &mut [Sum],
-    width: usize,
-    impurity: &mut I,
-    limits: &Limits,
-    rng: &mut Rng,
-    arena: &mut Arena,
-    importance: &mut [f64],
-) -> Tree {
-    let mut tree = Tree::new(width);
-    let mut values = vec![0.0; width];
-    arena.order.clear();
-    arena.order.extend(0..columns.len() as u16);
-    arena.stack.clear();
-    arena.stack.push((0, 0, rows.len(), 0));
-    while let Some((node, start, end, depth)) = arena.stack.pop() {
-        let (node_rows, node_sums) = (&mut rows[start..end], &mut sums[start..end]);
-        let pure = impurity.enter(node_rows, node_sums);
-        let stop = pure
-            || node_rows.len() < limits.min_split.max(2)
-            || (limits.max_depth > 0 && depth >= limits.max_depth);
-        let mut found: Option<Candidate> = None;
-        if !stop {
-            let mut drawn = 0;
-            let mut varied = false;
-            while drawn < columns.len() && (drawn < limits.features || !varied) {
-                // A step of Fisher and Yates; the product maps 32 random bits onto the rest.
-                let rest = (columns.len() - drawn) as u64;
-                let pick = drawn + ((u64::from(rng.next_u32()) * rest) >> 32) as usize;
-                arena.order.swap(drawn, pick);
-                let feature = arena.order[drawn];
-                drawn += 1;
-                let column = &columns[usize::from(feature)];
-                let random = limits.random.then_some(&mut *rng);
-                match impurity.offer(column, feature, node_rows, node_sums, random) {
-                    Offer::Constant => {}
-                    Offer::Nothing => varied = true,
-                    Offer::Split(one) => {
-                        varied = true;
-                        if found.is_none_or(|b| one.gain > b.gain) {
-                            found = Some(one);
+/// A node that is not grown yet.
+struct Open {
+    node: usize,
+    start: usize,
+    end: usize,
+    depth: u32,
+    total: Sum,
+    /// Features of which all rows have the same code, as far as that is known; a bit for each of the first 64.
+    constant: u64,
+}
+
+/// The bit of a feature in [`Open::constant`]; none from the 65th on.
+fn bit(feature: u16) -> u64 {
+    1_u64.checked_shl(u32::from(feature)).unwrap_or(0)
+}
+
+/// What trees are grown with.
+pub(crate) struct Grow<'a> {
+    pub columns: &'a [Column<'a>],
+    /// Numbers per leaf.
+    pub width: usize,
+    pub limits: &'a Limits,
+    pub rng: &'a mut Rng,
+    pub arena: &'a mut Arena,
+    /// Gains are added to it by feature.
+    pub importance: &'a mut [f64],
+}
+
+impl Grow<'_> {
+    /// Grows one tree over `rows` and their `sums`, if the impurity has any, which are reordered.
+    pub fn tree<I: Impurity>(
+        &mut self,
+        rows: &mut [u32],
+        sums: &mut [Sum],
+        impurity: &mut I,
+    ) -> Tree {
+        let Grow {
+            columns,
+            width,
+            limits,
+            rng,
+            arena,
+            importance,
+        } = self;
+        let (columns, width) = (*columns, *width);
+        let mut tree = Tree::new(width);
+        let mut values = vec![0.0; width];
+        arena.order.clear();
+        arena.order.extend(0..columns.len() as u16);
+        arena.stack.clear();
+        arena.stack.push(Open {
+            node: 0,
+            start: 0,
+            end: rows.len(),
+            depth: 0,
+            total: impurity.total(rows, sums),
+            constant: 0,
+        });
+        let ends = |count: usize, depth: u32| {
+            count < limits.min_split.max(2) || (limits.max_depth > 0 && depth >= limits.max_depth)
+        };
+        while let Some(open) = arena.stack.pop() {
+            let Open {
+                node,
+                start,
+                end,
+                depth,
+                total,
+                mut constant,
+            } = open;
+            let node_rows = &mut rows[start..end];
+            let node_sums = if I::SUMS {
+                &mut sums[start..end]
+            } else {
+                &mut []
+            };
+            let pure = impurity.enter(node_rows, node_sums, total);
+            let mut found: Option<Candidate> = None;
+            if !pure && !ends(node_rows.len(), depth) {
+                let (mut asked, mut wanted) = (0, limits.features.min(columns.len()));
+                let mut varied = false;
+                while asked < wanted {
+                    for place in asked..wanted {
+                        // A step of Fisher and Yates; the product maps 32 random bits onto the rest.
+                        let rest = (columns.len() - place) as u64;
+                        let pick = place + ((u64::from(rng.next_u32()) * rest) >> 32) as usize;
+                        arena.order.swap(place, pick);
+                    }
+                    // Those that are constant are drawn for nothing.
+                    let features = arena.order[asked..wanted].iter();
+                    arena.asked.clear();
+                    arena
+                        .asked
+                        .extend(features.filter(|f| constant & bit(**f) == 0));
+                    impurity.prepare(&arena.asked, node_rows, node_sums);
+                    for (place, &feature) in arena.asked.iter().enumerate() {
+                        let column = &columns[usize::from(feature)];
+                        let random = limits.random.then_some(&mut **rng);
+                        match impurity.offer(column, feature, place, node_rows, node_sums, random) {
+                            Offer::Constant => constant |= bit(feature),
+                            Offer::Nothing => varied = true,
+                            Offer::Split(one) => {
+                                varied = true;
+                                if found.is_none_or(|b| one.gain > b.gain) {
+                                    found = Some(one);
+                                }
+                            }
                         }
+                    }
+                    asked = wanted;
+                    if !varied {
+                        wanted = columns.len().min(asked + 1);
                     }
                 }
             }
+            let Some(split) = found else {
+                impurity.leaf(&mut values);
+                tree.set_leaf(node, &values);
+                tree.set_cover(node, impurity.cover());
+                continue;
+            };
+            importance[usize::from(split.feature)] += split.gain.max(0.0);
+            let child = tree.split(node, split.feature, split.split, split.missing_left);
+            let sides = [split.left, total - split.left];
+            // Where a sum tells all of a side that ends, nobody looks at its rows again.
+            let known = |side: &Sum| {
+                !I::SUMS && (impurity.pure(*side) || ends(side.count() as usize, depth + 1))
+            };
+            let known = sides.each_ref().map(known);
+            for side in [0, 1] {
+                if known[side] {
+                    impurity.enter(&[], &[], sides[side]);
+                    impurity.leaf(&mut values);
+                    tree.set_leaf(child + side, &values);
+                    tree.set_cover(child + side, impurity.cover());
+                }
+            }
+            if known == [true; 2] {
+                continue;
+            }
+            let column = &columns[usize::from(split.feature)];
+            let Candidate {
+                split,
+                missing_left,
+                ..
+            } = split;
+            let spare = &mut arena.spare;
+            let lefts = if I::SUMS {
+                partition::<false>(
+                    column,
+                    &split,
+                    missing_left,
+                    node_rows,
+                    Some(node_sums),
+                    spare,
+                )
+            } else {
+                partition::<true>(column, &split, missing_left, node_rows, None, spare)
+            };
+            let ranges = [(start, start + lefts), (start + lefts, end)];
+            for side in [1, 0] {
+                if !known[side] {
+                    arena.stack.push(Open {
+                        node: child + side,
+                        start: ranges[side].0,
+                        end: ranges[side].1,
+                        depth: depth + 1,
+                        total: sides[side],
+                        constant,
+                    });
+                }
+            }
         }
-        let Some(split) = found else {
-            impurity.leaf(&mut values);
-            tree.set_leaf(node, &values);
-            tree.set_cover(node, impurity.cover());
-            continue;
-        };
-        let column = &columns[usize::from(split.feature)];
-        let lefts = partition(
-            column,
-            &split.split,
-            split.missing_left,
-            node_rows,
-            Some(node_sums),
-            &mut arena.spare,
-        );
-        importance[usize::from(split.feature)] += split.gain.max(0.0);
-        let child = tree.split(node, split.feature, split.split, split.missing_left);
-        arena.stack.push((child + 1, start + lefts, end, depth + 1));
-        arena.stack.push((child, start, start + lefts, depth + 1));
+        tree
     }
-    tree
+}
+
+/// The pack of each feature and its place there, for packs that are worth reading whole. `drawn` is the number of features
+/// drawn at each node.
+pub(crate) fn packed(columns: usize, packs: &[Pack], drawn: usize) -> Vec<Option<(usize, usize)>> {
+    let mut packed = vec![None; columns];
+    for (p, pack) in packs.iter().enumerate() {
+        // A pack pays when a node can expect to draw two of its members.
+        if pack.members.len() * drawn >= 2 * columns {
+            for (place, &(feature, _)) in pack.members.iter().enumerate() {
+                packed[usize::from(feature)] = Some((p, place));
+            }
+        }
+    }
+    packed
+}
+
+/// What a feature offers whose codes are in `finder.runs`, besides missing values.
+pub(super) fn offer_of_runs(
+    finder: &mut Finder,
+    criterion: &Criterion,
+    column: &Column<'_>,
+    feature: u16,
+    missing: Sum,
+    total: Sum,
+    random: Option<&mut Rng>,
+) -> Offer {
+    if finder.runs.len() + usize::from(missing.count() > 0) < 2 {
+        return Offer::Constant;
+    }
+    if let Some(rng) = random {
+        return drawn(
+            &finder.runs,
+            criterion,
+            column,
+            feature,
+            missing,
+            total,
+            rng,
+        );
+    }
+    match finder.best_of_runs(criterion, column, feature, missing, total) {
+        Some(candidate) => Offer::Split(candidate),
+        None => Offer::Nothing,
+    }
+}
+
+/// A random split of codes, of which there are two or one and missing values.
+fn drawn(
+    runs: &Runs,
+    criterion: &Criterion,
+    column: &Column<'_>,
+    feature: u16,
+    missing: Sum,
+    total: Sum,
+    rng: &mut Rng,
+) -> Offer {
+    if runs.is_empty() {
+        return Offer::Constant;
+    }
+    let codes: Vec<u8> = runs.iter().map(|r| r.0).collect();
+    let any_missing = missing.count() > 0;
+    let (split, missing_left) = random::draw(column, &codes, any_missing, rng);
+    let mut left = if missing_left { missing } else { Sum::ZERO };
+    for (code, sum) in runs {
+        if split.goes_left(*code) {
+            left += *sum;
+        }
+    }
+    let right = total - left;
+    if left.count().min(right.count()) < criterion.min_leaf.max(1) {
+        return Offer::Nothing;
+    }
+    let score = |sum| criterion.score(sum);
+    Offer::Split(Candidate {
+        gain: score(left) + score(right) - score(total),
+        feature,
+        split,
+        missing_left: if any_missing {
+            missing_left
+        } else {
+            left.count() >= right.count()
+        },
+        left,
+    })
 }
 
 /// Variance of numbers, which for 0/1 is half the Gini impurity.
 pub(crate) struct Variance<'a> {
     criterion: Criterion,
     packs: &'a [Pack],
-    /// The pack of each feature and its place there, for packs that are worth reading whole.
-    packed: Vec<Option<(usize, usize)>>,
+    /// See [`packed`].
+    packed: &'a [Option<(usize, usize)>],
     /// Sums by code of the members of each pack in the node entered last; empty until one is asked for.
     by_member: Vec<Vec<[Sum; 8]>>,
     total: Sum,
@@ -164,24 +367,12 @@ pub(crate) struct Variance<'a> {
 const SORT_ROWS: usize = 64;
 
 impl<'a> Variance<'a> {
-    /// `drawn` is the number of features drawn at each node.
     pub fn new(
         criterion: Criterion,
         offset: f64,
-        columns: usize,
         packs: &'a [Pack],
-        drawn: usize,
+        packed: &'a [Option<(usize, usize)>],
     ) -> Self {
-        let keys = Vec::with_capacity(SORT_ROWS);
-        let mut packed = vec![None; columns];
-        for (p, pack) in packs.iter().enumerate() {
-            // A pack pays when a node can expect to draw two of its members.
-            if pack.members.len() * drawn >= 2 * columns {
-                for (place, &(feature, _)) in pack.members.iter().enumerate() {
-                    packed[usize::from(feature)] = Some((p, place));
-                }
-            }
-        }
         Variance {
             criterion,
             packs,
@@ -190,52 +381,16 @@ impl<'a> Variance<'a> {
             total: Sum::ZERO,
             slots: Vec::new(),
             finder: Finder::default(),
-            keys,
+            keys: Vec::with_capacity(SORT_ROWS),
             offset,
         }
     }
 }
 
-impl Variance<'_> {
-    /// A random split of the codes in `finder.runs`, of which there are two or one and missing values.
-    fn drawn(&self, column: &Column<'_>, feature: u16, missing: Sum, rng: &mut Rng) -> Offer {
-        let runs = &self.finder.runs;
-        if runs.is_empty() {
-            return Offer::Constant;
-        }
-        let codes: Vec<u8> = runs.iter().map(|r| r.0).collect();
-        let any_missing = missing.count() > 0;
-        let (split, missing_left) = random::draw(column, &codes, any_missing, rng);
-        let mut left = if missing_left { missing } else { Sum::ZERO };
-        for (code, sum) in runs {
-            if split.goes_left(*code) {
-                left += *sum;
-            }
-        }
-        let right = self.total - left;
-        if left.count().min(right.count()) < self.criterion.min_leaf.max(1) {
-            return Offer::Nothing;
-        }
-        let score = |sum| self.criterion.score(sum);
-        Offer::Split(Candidate {
-            gain: score(left) + score(right) - score(self.total),
-            feature,
-            split,
-            missing_left: if any_missing {
-                missing_left
-            } else {
-                left.count() >= right.count()
-            },
-            left,
-        })
-    }
-}
-
 impl Impurity for Variance<'_> {
-    fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool {
-        let _ = rows;
+    fn enter(&mut self, _rows: &[u32], sums: &[Sum], total: Sum) -> bool {
         self.by_member.iter_mut().for_each(Vec::clear);
-        self.total = sums.iter().fold(Sum::ZERO, |a, b| a + *b);
+        self.total = total;
         // All alike when every row has the first one's gradient per hessian.
         sums.split_first().is_none_or(|(first, rest)| {
             let (g, h) = (i128::from(first.gradient()), i128::from(first.hessian()));
@@ -248,6 +403,7 @@ impl Impurity for Variance<'_> {
         &mut self,
         column: &Column<'_>,
         feature: u16,
+        _place: usize,
         rows: &[u32],
         sums: &[Sum],
         random: Option<&mut Rng>,
@@ -295,19 +451,16 @@ impl Impurity for Variance<'_> {
             runs_of_histogram(&self.slots[..column.bins], &mut self.finder.runs);
             missing = self.slots.get(column.bins).copied().unwrap_or_default();
         }
-        if self.finder.runs.len() + usize::from(missing.count() > 0) < 2 {
-            return Offer::Constant;
-        }
-        if let Some(rng) = random {
-            return self.drawn(column, feature, missing, rng);
-        }
-        match self
-            .finder
-            .best_of_runs(&self.criterion, column, feature, missing, self.total)
-        {
-            Some(candidate) => Offer::Split(candidate),
-            None => Offer::Nothing,
-        }
+        let finder = &mut self.finder;
+        offer_of_runs(
+            finder,
+            &self.criterion,
+            column,
+            feature,
+            missing,
+            self.total,
+            random,
+        )
     }
 
     fn leaf(&self, out: &mut [f64]) {

@@ -91,7 +91,7 @@ fn count(sums: &[Sum]) -> u32 {
 }
 
 impl Impurity for Gini<'_> {
-    fn enter(&mut self, rows: &[u32], sums: &[Sum]) -> bool {
+    fn enter(&mut self, rows: &[u32], sums: &[Sum], _total: Sum) -> bool {
         self.totals.fill(Sum::ZERO);
         for (&row, &sum) in rows.iter().zip(sums) {
             self.totals[usize::from(self.classes[row as usize])] += sum;
@@ -103,6 +103,7 @@ impl Impurity for Gini<'_> {
         &mut self,
         column: &Column<'_>,
         feature: u16,
+        _place: usize,
         rows: &[u32],
         sums: &[Sum],
         random: Option<&mut Rng>,

@@ -1,5 +1,7 @@
 //! Histograms: the sum of the rows of a node by code of one feature.
 
+use std::ops::AddAssign;
+
 use super::Column;
 use super::sum::Sum;
 use crate::learn::features::{Features, Pack};
@@ -81,15 +83,21 @@ pub(crate) fn fill_pack(pack: &Pack, rows: &[u32], sums: &[Sum], each: impl FnMu
 }
 
 /// Calls `each` with the position of every member of the pack and its sums by code, and clears the table of joint codes.
-pub(crate) fn take_pack(pack: &Pack, joint: &mut Table, mut each: impl FnMut(usize, &[Sum])) {
+pub(crate) fn take_pack<T: Copy + Default + AddAssign>(
+    pack: &Pack,
+    joint: &mut [T; 256],
+    mut each: impl FnMut(usize, &[T]),
+) {
     // The slowest member's sums are those of consecutive stretches. Adding the stretches up leaves the joint histogram
     // of the other members.
     let mut size = pack.size;
     for (member, &(_, bins)) in pack.members.iter().enumerate() {
         let rest = size / bins;
-        let mut by_code = [Sum::ZERO; 8];
+        let mut by_code = [T::default(); 8];
         let (first, others) = joint[..size].split_at_mut(rest);
-        by_code[0] = first.iter().fold(Sum::ZERO, |a, b| a + *b);
+        for sum in &*first {
+            by_code[0] += *sum;
+        }
         for (total, stretch) in by_code[1..].iter_mut().zip(others.chunks_exact_mut(rest)) {
             for (into, sum) in first.iter_mut().zip(stretch) {
                 *total += *sum;
@@ -99,7 +107,7 @@ pub(crate) fn take_pack(pack: &Pack, joint: &mut Table, mut each: impl FnMut(usi
         each(member, &by_code[..bins]);
         size = rest;
     }
-    joint[0] = Sum::ZERO;
+    joint[0] = T::default();
 }
 
 /// The sum of the rows whose code is 1, for a column whose codes are 0 and 1.

@@ -9,6 +9,7 @@
 //! number of threads.
 
 pub mod best_first;
+pub(crate) mod binary;
 pub mod depth_first;
 pub(crate) mod gini;
 pub mod nodes;
@@ -23,6 +24,7 @@ mod partition;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod units;
 
 use crate::learn::features::{FeatureKind, Features};
 use crate::learn::learner::TrainingSet;

@@ -1,8 +1,8 @@
 //! Rows of a node stay together: splitting a node is a stable partition of its slice.
 
-use super::Column;
 use super::nodes::{Split, in_set};
 use super::sum::Sum;
+use super::{Column, binary};
 use crate::learn::features::Features;
 
 /// Scratch space that partitions reuse.
@@ -13,8 +13,8 @@ pub(crate) struct Spare {
 }
 
 /// Moves the rows that go left to the front, keeping the order on both sides, and returns how many they are.
-/// `sums` go with their rows, unless there are none: those of leaves are not read again.
-pub(crate) fn partition(
+/// `sums` go with their rows, unless there are none. With `WORDS`, rows are the words of [`binary`].
+pub(crate) fn partition<const WORDS: bool>(
     column: &Column<'_>,
     split: &Split,
     missing_left: bool,
@@ -22,20 +22,21 @@ pub(crate) fn partition(
     sums: Option<&mut [Sum]>,
     spare: &mut Spare,
 ) -> usize {
+    let row = |word: u32| if WORDS { binary::row(word) } else { word };
     match split {
-        Split::AtMost { code, .. } if !column.has_missing => {
-            by(rows, sums, spare, |row| column.codes[row as usize] <= *code)
-        }
-        Split::AtMost { code, .. } => by(rows, sums, spare, |row| {
-            let c = column.code(row);
+        Split::AtMost { code, .. } if !column.has_missing => by(rows, sums, spare, |word| {
+            column.codes[row(word) as usize] <= *code
+        }),
+        Split::AtMost { code, .. } => by(rows, sums, spare, |word| {
+            let c = column.code(row(word));
             if c == Features::MISSING {
                 missing_left
             } else {
                 c <= *code
             }
         }),
-        Split::In(set) => by(rows, sums, spare, |row| {
-            let c = column.code(row);
+        Split::In(set) => by(rows, sums, spare, |word| {
+            let c = column.code(row(word));
             if c == Features::MISSING {
                 missing_left
             } else {

@@ -6,7 +6,7 @@
 
 use super::split::Criterion;
 use super::sum::Sum;
-use crate::simd::widest;
+use crate::stats::simd::widest;
 
 /// Places that one feature can have: its codes, without the missing one.
 const PLACES: usize = 255;

@@ -169,11 +169,31 @@ impl Finder {
             runs_of_histogram(slots, &mut self.runs);
             return self.best_of_runs(criterion, column, feature, missing, total);
         };
-        let found = self
-            .scan
-            .best(criterion, slots.iter().copied(), missing, total)?;
-        let next = slots[found.last + 1..].iter().position(|s| s.count() > 0);
-        let next = next.map(|after| found.last + 1 + after);
+        let slots = slots.iter().copied();
+        self.best_of_numbers(criterion, column, edges, feature, slots, missing, total)
+    }
+
+    /// The same for the places of a numeric feature in order, empty ones among them.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the inputs of one search; a struct would only rename them"
+    )]
+    #[inline(always)]
+    pub fn best_of_numbers(
+        &mut self,
+        criterion: &Criterion,
+        column: &Column<'_>,
+        edges: &[f64],
+        feature: u16,
+        slots: impl ExactSizeIterator<Item = Sum> + Clone,
+        missing: Sum,
+        total: Sum,
+    ) -> Option<Candidate> {
+        let found = self.scan.best(criterion, slots.clone(), missing, total)?;
+        let next = slots
+            .skip(found.last + 1)
+            .position(|s| s.count() > 0)
+            .map(|after| found.last + 1 + after);
         let split = numeric(column, edges, found.last, next);
         Some(candidate(criterion, feature, split, &found, missing, total))
     }

@@ -26,6 +26,14 @@ impl Sum {
         hessian_count: 0,
     };
 
+    /// The sum of `count` rows.
+    pub(crate) fn of(gradient: i64, hessian: u64, count: u32) -> Sum {
+        Sum {
+            gradient,
+            hessian_count: hessian << COUNT_BITS | u64::from(count),
+        }
+    }
+
     /// Rows in the sum.
     #[inline]
     pub fn count(self) -> u32 {
@@ -132,6 +140,14 @@ pub struct FixedPoint {
 }
 
 impl FixedPoint {
+    /// Units of 1, for numbers that are whole.
+    pub const WHOLE: FixedPoint = FixedPoint {
+        to_gradient: 1.0,
+        to_hessian: 1.0,
+        gradient_unit: 1.0,
+        hessian_unit: 1.0,
+    };
+
     /// Units that hold `rows` rows whose gradients are at most `max_gradient` in size and hessians at most `max_hessian`.
     pub fn new(rows: usize, max_gradient: f64, max_hessian: f64) -> Self {
         // `rows` is below 2^bits: all gradients together stay below 2^50 units, all hessians below 2^39.

@@ -10,7 +10,7 @@ use super::{Column, histogram};
 use crate::data::table::Task;
 use crate::learn::features::Features;
 use crate::learn::forest::{ForestParams, MaxFeatures, MaxFeaturesRule};
-use crate::learn::gbt::GbtParams;
+use crate::learn::gbt::{GbtParams, Growth};
 use crate::learn::learner::{Learner, TrainingSet};
 use crate::seed::Seed;
 
@@ -212,7 +212,7 @@ proptest! {
         let before = sums.clone();
         let mut whole = histogram(&rows, &sums);
         let split = Split::AtMost { code: at, threshold: 0.0 };
-        let lefts = partition(&column, &split, missing_left, &mut rows, Some(&mut sums), &mut Spare::default());
+        let lefts = partition::<false>(&column, &split, missing_left, &mut rows, Some(&mut sums), &mut Spare::default());
         let goes_left = |row: &u32| match case.codes[*row as usize] {
             Features::MISSING => missing_left,
             code => code <= at,
@@ -669,6 +669,51 @@ fn the_view_predicts_as_the_tree() {
                 }
             };
             assert_eq!(found, tree.predict(&values));
+        }
+    }
+}
+
+/// Leaves of thousands of rows are divided side by side where there are threads, before it is known whose turn it is.
+#[test]
+fn leaves_divided_side_by_side_give_the_same_trees() {
+    let (features, target) = distinct(Task::Regression, 60_000);
+    let rows: Vec<u32> = (0..60_000).collect();
+    let data = TrainingSet {
+        features: &features,
+        target: &target,
+        rows: &rows,
+        weights: None,
+        fills: &[f64::NAN; 2],
+    };
+    for (max_leaves, max_depth, depth_wise) in
+        [(2, 0, false), (7, 0, false), (40, 4, false), (13, 0, true)]
+    {
+        let params = GbtParams {
+            n_estimators: 6,
+            max_leaves,
+            max_depth,
+            growth: if depth_wise {
+                Growth::DepthWise
+            } else {
+                Growth::LeafWise
+            },
+            subsample: 0.9,
+            ..GbtParams::default()
+        };
+        let learner = params.build().unwrap();
+        let saved = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap();
+            pool.install(|| learner.fit(&data, Seed::root(3)).unwrap().save().unwrap())
+        };
+        let one = saved(1);
+        for threads in [2, 3, 8] {
+            assert!(
+                saved(threads) == one,
+                "{max_leaves} leaves on {threads} threads"
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Bounds, Link, Loss, mean};
 use crate::data::table::Task;
-use crate::simd::widest;
+use crate::stats::simd::widest;
 use crate::stats::special::{ln, sigmoid, softmax};
 
 /// Log loss of two classes; the score is the log odds of the positive one.

@@ -56,7 +56,8 @@ pub trait Loss: Debug + Send + Sync {
     fn start(&self, targets: &[f64], weights: &[f64], scores: &mut [f64]);
 
     /// Replaces the scores in `gradients` by the first derivatives of the loss and writes the second ones, or bounds of
-    /// them, into `hessians`. Both are `output × rows + row`.
+    /// them, into `hessians`. Both are `output × rows + row`. Every row stands alone: a call gets some rows of a fit, as it
+    /// suits the threads.
     fn differentiate(&self, targets: &[f64], gradients: &mut [f64], hessians: &mut [f64]);
 
     /// Bounds of what [`Loss::differentiate`] gives, when they are known without looking at it.
