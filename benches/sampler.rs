@@ -54,6 +54,7 @@ fn proposal(c: &mut Criterion) {
             pending: &[],
             directions: &[Direction::Minimize],
             seed: Seed::root(7),
+            study_seed: Seed::root(7),
         };
         group.bench_function(BenchmarkId::from_parameter(n), |b| {
             b.iter(|| black_box(tpe.propose(&ctx)));

@@ -1,6 +1,7 @@
 //! Compares samplers on test functions: the median regret of 20 seeds after 25, 50 and 100 trials.
 //!
-//! `cargo run --release --example sampler_quality [SAMPLER[=JSON]]...`, by default `random tpe`.
+//! `cargo run --release --example sampler_quality [SAMPLER[=JSON]]...`, by default `random tpe`. The environment may say how many
+//! `SEEDS` and the `FIRST` of them, 0 unless it does: what was tuned on some seeds should be judged by others.
 
 #[path = "../tests/it/problems.rs"]
 mod problems;
@@ -25,6 +26,7 @@ const OPTUNA: &[(&str, f64)] = &[
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds: u64 = std::env::var("SEEDS").map_or(Ok(20), |s| s.parse())?;
+    let first: u64 = std::env::var("FIRST").map_or(Ok(0), |s| s.parse())?;
     let mut samplers: Vec<String> = std::env::args().skip(1).collect();
     if samplers.is_empty() {
         samplers = vec!["random".to_owned(), "tpe".to_owned()];
@@ -37,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{name} {params}");
         let (mut ln_ratio, mut compared) = (0.0, 0);
         for problem in PROBLEMS {
-            let curves = (0..seeds).into_par_iter().map(|seed| {
+            let curves = (first..first + seeds).into_par_iter().map(|seed| {
                 let sampler = sampler::by_name(name, &params).expect("checked by the first run");
                 regrets(problem, sampler, seed, 100)
             });

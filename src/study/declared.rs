@@ -191,6 +191,14 @@ impl Space {
         Ok(drawn)
     }
 
+    /// The parameter that is drawn after those of `drawn`; `None` when these are all.
+    pub(crate) fn after(&self, drawn: &Params) -> Option<&Param> {
+        let last = drawn.0.last();
+        let at = last.and_then(|a| self.params.iter().position(|p| p.name == a.name));
+        let mut rest = self.params[at.map_or(0, |at| at + 1)..].iter();
+        rest.find(|p| p.when.iter().all(|c| c.holds(drawn)))
+    }
+
     /// What the space is, as text that is the same in every release: from the name of each parameter to its
     /// domain and conditions. Two spaces are alike exactly when their fingerprints are equal.
     pub fn fingerprint(&self) -> BTreeMap<String, String> {

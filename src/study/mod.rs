@@ -18,15 +18,22 @@
 
 pub mod declared;
 pub mod engine;
+pub mod importance;
 pub mod objective;
+pub mod pruner;
 pub mod record;
 pub mod sampler;
+mod sequence;
 pub mod space;
+pub mod stopper;
 pub mod storage;
 pub mod trial;
+mod visited;
 
 pub use declared::{Condition, Param, Space};
-pub use engine::{Budget, Ended, Observer, Progress, StopHandle, Study, StudyBuilder, StudyError};
+pub use engine::{
+    Budget, Ended, Exhausted, Observer, Progress, StopHandle, Study, StudyBuilder, StudyError,
+};
 pub use objective::{Stop, Values};
 pub use record::{Direction, TrialRecord, TrialState};
 pub use space::{Domain, Params, Value};

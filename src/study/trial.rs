@@ -24,15 +24,20 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::clock::{Clock, Timestamp};
 use crate::seed::Seed;
 
+use super::objective::Stop;
+use super::pruner::{self, Pruner};
 use super::record::{Direction, TrialRecord};
 use super::sampler::{Context, Sampler};
 use super::space::{Assignment, Domain, Params, SpaceError, Value};
+use super::visited::{self, Sight, Visited};
 
 /// Why a parameter cannot be drawn.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -93,8 +98,20 @@ pub(crate) struct View {
     pub pending: Vec<Params>,
     pub directions: Arc<[Direction]>,
     pub sampler: Arc<dyn Sampler>,
+    pub pruner: Arc<dyn Pruner>,
     /// Of this trial.
     pub seed: Seed,
+    /// Of the study's pruner.
+    pub pruner_seed: Seed,
+    /// Which points were tried.
+    pub visited: Arc<RwLock<Visited>>,
+    /// Those of `pending` that are whole points.
+    pub points: Vec<Params>,
+    /// The trials before this one, when nothing is known of any: of a study that does not declare its space, the first
+    /// trials, which begin before one is finished.
+    pub peers: Arc<[Arc<Trial>]>,
+    /// Of the study.
+    pub study_seed: Seed,
 }
 
 impl View {
@@ -105,7 +122,19 @@ impl View {
             pending: &self.pending,
             directions: &self.directions,
             seed: self.seed.child("sampler", 0),
+            study_seed: self.study_seed.child("sampler", 0),
         }
+    }
+
+    /// Asks about points that were tried.
+    pub(crate) fn sight<T>(&self, ask: impl FnOnce(&Sight<'_>) -> T) -> T {
+        // Adding a trial leaves the tree whole at every step that can panic, of which there is none.
+        let visited = self.visited.read().unwrap_or_else(PoisonError::into_inner);
+        ask(&Sight {
+            visited: &visited,
+            visible: self.visible as u64,
+            pending: self.points.iter().collect(),
+        })
     }
 }
 
@@ -117,9 +146,74 @@ pub struct Trial {
     pub(crate) proposed: Params,
     /// Set by the user through [`Study::enqueue`](super::Study::enqueue).
     pub(crate) fixed: BTreeMap<String, Value>,
+    /// How long it may run.
+    pub(crate) limit: Option<TimeLimit>,
+    /// Drawn ahead of the objective's calls.
+    pub(crate) ahead: Params,
+    /// Whether `ahead` is the whole point: what was proposed, moved to where no trial was.
+    pub(crate) settled: bool,
+    /// Which of the view's peers drew the same so far.
+    pub(crate) beside: Vec<usize>,
+}
+
+/// A limit on the time of one trial.
+pub(crate) struct TimeLimit {
+    clock: Arc<dyn Clock>,
+    begun: Timestamp,
+    limit: Duration,
+}
+
+impl TimeLimit {
+    pub(crate) fn new(clock: Arc<dyn Clock>, limit: Duration) -> Self {
+        let begun = clock.now();
+        TimeLimit {
+            clock,
+            begun,
+            limit,
+        }
+    }
+
+    /// What to say of a trial that runs or ran at `now`, if that is too late.
+    pub(crate) fn exceeded(&self, now: Timestamp) -> Option<String> {
+        let limit = self.limit.as_secs_f64();
+        (now.seconds_since(self.begun) > limit)
+            .then(|| format!("took longer than the limit of {limit} s for a trial"))
+    }
 }
 
 impl Trial {
+    /// A trial that is about to draw.
+    pub(crate) fn new(
+        record: TrialRecord,
+        view: View,
+        proposed: Params,
+        fixed: BTreeMap<String, Value>,
+    ) -> Self {
+        Trial {
+            record,
+            beside: (0..view.peers.len()).collect(),
+            view,
+            proposed,
+            fixed,
+            ahead: Params::default(),
+            settled: false,
+            limit: None,
+        }
+    }
+
+    /// The same trial before its first draw.
+    pub(crate) fn anew(&self) -> Self {
+        let mut trial = Trial::new(
+            TrialRecord::waiting(self.record.number),
+            self.view.clone(),
+            self.proposed.clone(),
+            self.fixed.clone(),
+        );
+        trial.ahead.clone_from(&self.ahead);
+        trial.settled = self.settled;
+        trial
+    }
+
     /// The position in the study, from 0.
     pub fn number(&self) -> u64 {
         self.record.number
@@ -186,6 +280,7 @@ impl Trial {
             return Ok(drawn.internal);
         }
         let internal = self.choose(name, domain)?;
+        let internal = self.away_from_others(name, domain, internal);
         if !domain.contains(internal) {
             return Err(TrialError::Proposal {
                 sampler: self.view.sampler.name(),
@@ -202,8 +297,67 @@ impl Trial {
         Ok(internal)
     }
 
-    /// Enqueued by the user, else without a choice, else drawn together, else drawn now.
-    fn choose(&self, name: &str, domain: &Domain) -> Result<f64, TrialError> {
+    /// Whether the parameter is not to be moved.
+    pub(crate) fn holds(&self, name: &str, domain: &Domain) -> bool {
+        self.fixed.contains_key(name) || self.view.sampler.holds(name, domain)
+    }
+
+    /// `wanted`, or the nearest value from which a point can be reached that no trial has tried, as far as this
+    /// one may know. Only among discrete values.
+    fn away_from_others(&mut self, name: &str, domain: &Domain, wanted: f64) -> f64 {
+        let Some(points) = visited::points(domain).filter(|_| domain.contains(wanted)) else {
+            self.beside.clear();
+            return wanted;
+        };
+        // What the user wants is not moved.
+        let mine = points == 1 || self.holds(name, domain);
+        let up = self.view.seed.child("free", 0).child(name, 0).value() & 1 == 0;
+        if self.beside.is_empty() {
+            let settled = self.settled && self.ahead.assignment(name).is_some();
+            if mine || settled {
+                return wanted;
+            }
+            return self
+                .view
+                .sight(|sight| sight.free(&self.record.params, name, domain, wanted, up));
+        }
+        // Nothing is known of the trials before, but what they draw here can be drawn again. The least used value
+        // keeps this trial's point from theirs wherever that is possible.
+        let mut used: BTreeMap<u64, (u64, Vec<usize>)> = BTreeMap::new();
+        let mut settle = |wanted: u64, mine: bool, up: bool, peer: Option<usize>| {
+            let count = |at: &u64| used.get(at).map_or(0, |u| u.0);
+            let least = match (used.len() as u64) < points {
+                true => 0,
+                false => used.values().map(|u| u.0).min().unwrap_or(0),
+            };
+            let at = if mine || count(&wanted) == least {
+                wanted
+            } else {
+                let mut near = visited::nearest(domain, points, wanted, up);
+                near.find(|at| count(at) == least).unwrap_or(wanted)
+            };
+            let entry = used.entry(at).or_default();
+            entry.0 += 1;
+            entry.1.extend(peer);
+            at
+        };
+        for &i in &self.beside {
+            let peer = &self.view.peers[i];
+            if let Ok(wanted) = peer.choose(name, domain)
+                && domain.contains(wanted)
+            {
+                let mine = points == 1 || peer.holds(name, domain);
+                let up = peer.view.seed.child("free", 0).child(name, 0).value() & 1 == 0;
+                settle(visited::place(domain, wanted), mine, up, Some(i));
+            }
+        }
+        let at = settle(visited::place(domain, wanted), mine, up, None);
+        self.beside = used.remove(&at).map_or_else(Vec::new, |u| u.1);
+        visited::value_at(domain, at)
+    }
+
+    /// Enqueued by the user, else without a choice, else moved ahead, else drawn together, else drawn now.
+    pub(crate) fn choose(&self, name: &str, domain: &Domain) -> Result<f64, TrialError> {
         if let Some(value) = self.fixed.get(name) {
             return domain.internal(value).map_err(|source| TrialError::Fixed {
                 name: name.to_owned(),
@@ -213,10 +367,12 @@ impl Trial {
         if let Some(only) = only_value(domain) {
             return Ok(only);
         }
-        if let Some(drawn) = self.proposed.assignment(name)
-            && drawn.domain == *domain
-        {
-            return Ok(drawn.internal);
+        for drawn in [&self.ahead, &self.proposed] {
+            if let Some(drawn) = drawn.assignment(name)
+                && drawn.domain == *domain
+            {
+                return Ok(drawn.internal);
+            }
         }
         let context = self.view.context(self.record.number);
         Ok(self.view.sampler.propose_one(&context, name, domain))
@@ -226,6 +382,45 @@ impl Trial {
     /// at a step replaces the first.
     pub fn report(&mut self, step: i64, value: f64) {
         self.record.intermediate.insert(step, value);
+    }
+
+    /// Whether the study's pruner would stop the trial here; ask after each [`Trial::report`] and end with
+    /// [`Stop::Pruned`] when it says so. Depends on the reports of this trial and on the finished
+    /// trials that it may see, on nothing else; but a trial that has run longer than its limit always should. It is then
+    /// recorded as failed.
+    pub fn should_prune(&mut self) -> bool {
+        if self.check().is_err() {
+            return true;
+        }
+        let context = pruner::Context {
+            trial: self.record.number,
+            reports: &self.record.intermediate,
+            history: &self.view.history[..self.view.visible],
+            directions: &self.view.directions,
+            seed: self.view.pruner_seed,
+        };
+        let notes = &mut self.record.system_attrs;
+        self.view.pruner.prune(&context, notes)
+    }
+
+    /// Whether the trial may still run. Long objectives without reports call it now and then, with `?`.
+    ///
+    /// # Errors
+    /// [`Stop::Failed`] once the trial has run longer than the limit of
+    /// [`StudyBuilder::trial_timeout`](super::StudyBuilder::trial_timeout).
+    pub fn check(&self) -> Result<(), Stop> {
+        let limit = self.limit.as_ref();
+        match limit.and_then(|l| l.exceeded(l.clock.now())) {
+            Some(why) => Err(Stop::Failed(why)),
+            None => Ok(()),
+        }
+    }
+
+    /// Begins to count the time of the trial anew.
+    pub(crate) fn restart_time(&mut self) {
+        if let Some(limit) = &mut self.limit {
+            limit.begun = limit.clock.now();
+        }
     }
 
     /// Notes something about the trial under `key`; it is stored with the trial.

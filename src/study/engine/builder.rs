@@ -3,36 +3,43 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
 use crate::clock::{Clock, SystemClock};
 use crate::study::declared::Space;
+use crate::study::pruner::{NoPruner, Pruner};
 use crate::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use crate::study::sampler::{Sampler, tpe::Tpe};
-use crate::study::space::Params;
+use crate::study::stopper::Stopper;
 use crate::study::storage::{Storage, memory::Memory};
 use crate::study::trial::Trial;
 
-use super::{Observer, Progress, Study, StudyError, fixed_params};
+use super::{Exhausted, Observer, Progress, Shown, Study, StudyError, fixed_params};
 
 /// System attributes of a study under which its settings are stored.
 const SEED: &str = "automl:seed";
 const SAMPLER: &str = "automl:sampler";
+const PRUNER: &str = "automl:pruner";
 const CONCURRENCY: &str = "automl:concurrency";
 const SPACE: &str = "automl:space";
 
-/// The description of a study. Unless told otherwise: minimize, TPE, seed 0, one trial at a time, in memory.
+/// The description of a study. Unless told otherwise: minimize, TPE, no pruner, seed 0, one trial at a time, in memory.
 pub struct StudyBuilder {
     name: String,
     directions: Vec<Direction>,
     sampler: Arc<dyn Sampler>,
+    pruner: Arc<dyn Pruner>,
     seed: u64,
     concurrency: usize,
     storage: Option<Arc<dyn Storage>>,
     clock: Arc<dyn Clock>,
     space: Option<Space>,
     observers: Vec<Box<dyn Observer>>,
+    stoppers: Vec<Box<dyn Stopper>>,
+    trial_timeout: Option<Duration>,
+    on_exhausted: Exhausted,
 }
 
 impl StudyBuilder {
@@ -41,12 +48,16 @@ impl StudyBuilder {
             name,
             directions: vec![Direction::Minimize],
             sampler: Arc::new(Tpe::default()),
+            pruner: Arc::new(NoPruner),
             seed: 0,
             concurrency: 1,
             storage: None,
             clock: Arc::new(SystemClock),
             space: None,
             observers: Vec::new(),
+            stoppers: Vec::new(),
+            trial_timeout: None,
+            on_exhausted: Exhausted::default(),
         }
     }
 
@@ -67,6 +78,13 @@ impl StudyBuilder {
     #[must_use]
     pub fn sampler(mut self, sampler: impl Sampler + 'static) -> Self {
         self.sampler = Arc::new(sampler);
+        self
+    }
+
+    /// What stops trials that are not worth their cost; see [`Trial::should_prune`].
+    #[must_use]
+    pub fn pruner(mut self, pruner: impl Pruner + 'static) -> Self {
+        self.pruner = Arc::new(pruner);
         self
     }
 
@@ -106,10 +124,32 @@ impl StudyBuilder {
         self
     }
 
+    /// What happens when every point of a discrete space was tried; by default the study ends.
+    #[must_use]
+    pub fn on_exhausted(mut self, policy: Exhausted) -> Self {
+        self.on_exhausted = policy;
+        self
+    }
+
     /// Adds an observer.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observers.push(Box::new(observer));
+        self
+    }
+
+    /// Adds what ends [`Study::optimize`] before its budget is used up. Not part of what the study is.
+    #[must_use]
+    pub fn stopper(mut self, stopper: impl Stopper + 'static) -> Self {
+        self.stoppers.push(Box::new(stopper));
+        self
+    }
+
+    /// How long a trial may run; one that takes longer is recorded as failed, with the reason. An objective learns of it
+    /// from [`Trial::should_prune`] and [`Trial::check`], and ends as soon as it asks. Not part of what the study is.
+    #[must_use]
+    pub fn trial_timeout(mut self, limit: Duration) -> Self {
+        self.trial_timeout = Some(limit);
         self
     }
 
@@ -150,10 +190,15 @@ impl StudyBuilder {
             seed: self.seed,
             concurrency: self.concurrency as u64,
             sampler: self.sampler,
+            pruner: self.pruner,
             storage,
             clock: self.clock,
             space: self.space,
             observers: self.observers,
+            stoppers: self.stoppers,
+            trial_timeout: self.trial_timeout,
+            on_exhausted: self.on_exhausted,
+            visited: Arc::default(),
             stop: Arc::new(AtomicBool::new(false)),
             trials: Vec::new(),
             history: Arc::new(Vec::new()),
@@ -187,10 +232,12 @@ impl StudyBuilder {
 
     fn settings(&self) -> Attrs {
         let sampler = json!({"name": self.sampler.name(), "params": self.sampler.params()});
+        let pruner = json!({"name": self.pruner.name(), "params": self.pruner.params()});
         let space = self.space.as_ref().map(Space::fingerprint);
         Attrs::from([
             (SEED.to_owned(), json!(self.seed)),
             (SAMPLER.to_owned(), sampler),
+            (PRUNER.to_owned(), pruner),
             (CONCURRENCY.to_owned(), json!(self.concurrency)),
             (SPACE.to_owned(), json!(space)),
         ])
@@ -220,6 +267,15 @@ impl StudyBuilder {
             {
                 return differs(what, was.to_string(), is.to_string());
             }
+        }
+        // A study of ours from before there were pruners had none.
+        let none = json!({"name": NoPruner.name(), "params": NoPruner.params()});
+        let ours = stored.system_attrs.contains_key(SEED);
+        let was = settings_of(PRUNER).0.or(ours.then_some(&none));
+        if let (Some(was), Some(is)) = (was, settings.get(PRUNER))
+            && was != is
+        {
+            return differs("pruner", was.to_string(), is.to_string());
         }
         if let (Some(was), Some(is)) = settings_of(SPACE)
             && was != is
@@ -278,21 +334,20 @@ impl Study {
     }
 
     /// What was known of a trial of an earlier process when it was asked for.
-    fn known_again(&self, number: u64) -> Params {
-        let record = &self.trials[number as usize];
-        if let Some(space) = &self.space {
-            // The objective may have drawn others later.
-            let declared = |name: &str| space.param(name).is_some();
-            let params = record.params.0.iter().filter(|a| declared(&a.name));
-            return Params(params.cloned().collect());
+    fn known_again(&mut self, number: u64) -> Shown {
+        let record = Arc::clone(&self.trials[number as usize]);
+        if self.space.is_some() {
+            return Shown {
+                params: self.own_params(&record).into_owned(),
+                whole: true,
+                trial: None,
+            };
         }
         let view = self.view(number);
         let proposed = view.sampler.propose(&view.context(number));
-        self.known_when_asked(&Trial {
-            fixed: fixed_params(record),
-            record: TrialRecord::waiting(number),
-            view,
-            proposed,
-        })
+        let fixed = fixed_params(&record);
+        let mut trial = Trial::new(TrialRecord::waiting(number), view, proposed, fixed);
+        self.look_ahead(&mut trial);
+        self.shown_of(&trial)
     }
 }

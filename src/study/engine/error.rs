@@ -71,11 +71,27 @@ pub enum StudyError {
         /// How many trials run at once.
         concurrency: u64,
     },
+    /// Asked for a trial of a discrete space of which every point was tried.
+    #[error(
+        "every point of the search space of study `{study}` was tried; widen the space, or open the study with `on_exhausted(Exhausted::Repeat)` to try points again"
+    )]
+    Exhausted {
+        /// The study's name.
+        study: String,
+    },
     /// Told a trial that is not in flight.
     #[error("trial {number} is not in flight in this study; tell each trial of `ask` once")]
     NotAsked {
         /// The trial.
         number: u64,
+    },
+    /// Told a trial that is finished.
+    #[error("trial {number} of study `{study}` is told already and cannot change")]
+    Told {
+        /// The trial.
+        number: u64,
+        /// The study's name.
+        study: String,
     },
     /// An enqueued value that cannot be.
     #[error("cannot enqueue `{name}`: {why}")]

@@ -12,6 +12,7 @@
 //! Every trial is written to the storage when it begins and when it ends. After a crash, trials that had begun and
 //! not ended are run again under their numbers, with the same parameters.
 
+mod ahead;
 mod builder;
 mod error;
 mod observer;
@@ -20,8 +21,9 @@ mod schedule;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde_json::Value as Json;
 
@@ -30,12 +32,16 @@ use crate::seed::Seed;
 
 use super::declared::Space;
 use super::objective::{Stop, Values};
+use super::pruner::Pruner;
 use super::record::{Attrs, Direction, TrialRecord, TrialState};
 use super::sampler::Sampler;
 use super::space::{Params, Value};
-use super::storage::Storage;
-use super::trial::{Trial, View};
+use super::stopper::Stopper;
+use super::storage::{Storage, StorageError};
+use super::trial::{TimeLimit, Trial, View};
+use super::visited::Visited;
 
+pub use ahead::Exhausted;
 pub use builder::StudyBuilder;
 pub use error::StudyError;
 pub use observer::{Observer, Progress};
@@ -53,10 +59,14 @@ pub struct Study {
     seed: u64,
     concurrency: u64,
     sampler: Arc<dyn Sampler>,
+    pruner: Arc<dyn Pruner>,
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     space: Option<Space>,
     observers: Vec<Box<dyn Observer>>,
+    stoppers: Vec<Box<dyn Stopper>>,
+    trial_timeout: Option<Duration>,
+    on_exhausted: Exhausted,
     stop: Arc<AtomicBool>,
 
     /// Every trial, by number.
@@ -68,8 +78,19 @@ pub struct Study {
     /// Trials begun by this process and not finished.
     live: BTreeSet<u64>,
     /// Parameters as known when asked, of the trials that a later trial may still see as pending.
-    shown: BTreeMap<u64, Params>,
+    shown: BTreeMap<u64, Shown>,
+    /// Which points the trials of `history` tried.
+    visited: Arc<RwLock<Visited>>,
     progress: Progress,
+}
+
+/// What later trials see of one that is pending for them.
+struct Shown {
+    params: Params,
+    /// Whether these are all of its parameters.
+    whole: bool,
+    /// The trial before its first draw, when `params` are not all and may become known.
+    trial: Option<Arc<Trial>>,
 }
 
 impl Study {
@@ -155,10 +176,36 @@ impl Study {
             self.check_fixed(&name, &value)?;
             fixed.insert(name, value);
         }
+        self.add_waiting(&fixed)
+    }
+
+    /// As [`Study::enqueue`], unless a trial of the study was enqueued with the same values, or has exactly these
+    /// parameters and was not enqueued: then `None`. Numbers that differ by a hundred-thousandth are the same, as in
+    /// Optuna's `skip_if_exists`.
+    ///
+    /// # Errors
+    /// As [`Study::enqueue`].
+    pub fn enqueue_if_new<N: Into<String>, V: Into<Value>>(
+        &mut self,
+        params: impl IntoIterator<Item = (N, V)>,
+    ) -> Result<Option<u64>, StudyError> {
+        let mut fixed = BTreeMap::new();
+        for (name, value) in params {
+            let (name, value) = (name.into(), value.into());
+            self.check_fixed(&name, &value)?;
+            fixed.insert(name, value);
+        }
+        if self.trials.iter().any(|trial| same_point(trial, &fixed)) {
+            return Ok(None);
+        }
+        self.add_waiting(&fixed).map(Some)
+    }
+
+    fn add_waiting(&mut self, fixed: &BTreeMap<String, Value>) -> Result<u64, StudyError> {
         let number = self.trials.len() as u64;
         let mut record = TrialRecord::waiting(number);
         // Names and finite values always have a JSON form.
-        let json = serde_json::to_value(&fixed).unwrap_or_default();
+        let json = serde_json::to_value(fixed).unwrap_or_default();
         record.system_attrs.insert(FIXED_PARAMS.to_owned(), json);
         self.storage.write_trial(&self.name, &record)?;
         self.put(record);
@@ -191,12 +238,69 @@ impl Study {
         }
     }
 
+    /// Leaves alone the trials that other processes asked for and have not told, for scripts that ask in one process
+    /// and tell in another: [`Study::ask`] begins the next trial and counts those as in flight. Without this call they
+    /// are taken for trials that a crash left behind, and begun again.
+    pub fn leave_running(&mut self) {
+        let running = |t: &&Arc<TrialRecord>| t.state == TrialState::Running;
+        let numbers = self.trials.iter().filter(running).map(|t| t.number);
+        self.live.extend(numbers);
+        self.advance();
+    }
+
+    /// Ends a trial that another process asked for, knowing no more than the storage does. What the study's settings
+    /// are does not matter, since a result is no decision of the study.
+    ///
+    /// # Errors
+    /// When there is no such study, or no such trial in flight; when the storage fails.
+    pub fn tell_stored(
+        storage: &dyn Storage,
+        clock: &dyn Clock,
+        study: &str,
+        number: u64,
+        outcome: Result<Vec<f64>, Stop>,
+    ) -> Result<TrialRecord, StudyError> {
+        let no_study = || StorageError::NoStudy {
+            name: study.to_owned(),
+        };
+        let stored = storage.load_study(study)?.ok_or_else(no_study)?;
+        let mut trials = storage.load_trials(study)?;
+        let at = usize::try_from(number).unwrap_or(usize::MAX);
+        if trials
+            .get(at)
+            .is_none_or(|t| t.state == TrialState::Waiting)
+        {
+            return Err(StudyError::NotAsked { number });
+        }
+        let mut record = trials.swap_remove(at);
+        if record.state.is_finished() {
+            return Err(StudyError::Told {
+                number,
+                study: study.to_owned(),
+            });
+        }
+        conclude(
+            &mut record,
+            outcome.map(Values),
+            stored.directions.len(),
+            clock.now(),
+        );
+        storage.write_trial(study, &record)?;
+        Ok(record)
+    }
+
     /// Begins the next trial, to be run by the caller and given back to [`Study::tell`].
     ///
     /// # Errors
-    /// [`StudyError::Window`] when the trial may not begin before an earlier one is told; when the storage fails.
+    /// [`StudyError::Window`] when the trial may not begin before an earlier one is told; [`StudyError::Exhausted`]
+    /// when every point of a discrete space was tried; when the storage fails.
     pub fn ask(&mut self) -> Result<Trial, StudyError> {
         loop {
+            if self.may_begin(self.next) && self.exhausted() {
+                return Err(StudyError::Exhausted {
+                    study: self.name.clone(),
+                });
+            }
             if let Some(trial) = self.begin()? {
                 return Ok(trial);
             }
@@ -247,12 +351,12 @@ impl Study {
 
         let view = self.view(number);
         let proposed = view.sampler.propose(&view.context(number));
-        let mut trial = Trial {
-            fixed: fixed_params(&record),
-            record,
-            view,
-            proposed,
-        };
+        let fixed = fixed_params(&record);
+        let mut trial = Trial::new(record, view, proposed, fixed);
+        trial.limit = self
+            .trial_timeout
+            .map(|limit| TimeLimit::new(Arc::clone(&self.clock), limit));
+        self.look_ahead(&mut trial);
         let drawn = match &self.space {
             Some(space) => space.suggest(&mut trial).map(drop),
             None => Ok(()),
@@ -264,7 +368,8 @@ impl Study {
         self.storage.write_trial(&self.name, &trial.record)?;
         let started = self.put(trial.record.clone());
         self.live.insert(number);
-        self.show(number, self.known_when_asked(&trial));
+        let shown = self.shown_of(&trial);
+        self.show(number, shown);
         self.advance();
         for observer in &mut self.observers {
             observer.trial_started(&started);
@@ -288,28 +393,23 @@ impl Study {
     ) -> Result<Arc<TrialRecord>, StudyError> {
         // The view goes first: while a trial holds it, adding to the history would copy it.
         let Trial {
-            mut record, view, ..
+            mut record,
+            view,
+            limit,
+            ..
         } = trial;
         drop(view);
+        let outcome = match limit.and_then(|l| l.exceeded(finished)) {
+            // A trial that failed by itself keeps its own reason.
+            Some(why) if !matches!(outcome, Err(Stop::Failed(_))) => Err(Stop::Failed(why)),
+            _ => outcome,
+        };
         if !self.live.contains(&record.number) {
             return Err(StudyError::NotAsked {
                 number: record.number,
             });
         }
-        record.finished = Some(finished);
-        match outcome.and_then(|values| self.check_values(values)) {
-            Ok(values) => {
-                record.state = TrialState::Complete;
-                record.values = values;
-            }
-            Err(Stop::Pruned) => record.state = TrialState::Pruned,
-            Err(Stop::Failed(why)) => {
-                record.state = TrialState::Fail;
-                record
-                    .system_attrs
-                    .insert(FAIL_REASON.to_owned(), Json::String(why));
-            }
-        }
+        conclude(&mut record, outcome, self.directions.len(), finished);
         self.storage.write_trial(&self.name, &record)?;
         self.live.remove(&record.number);
         let record = self.put(record);
@@ -318,21 +418,6 @@ impl Study {
             observer.trial_finished(&record, &self.progress);
         }
         Ok(record)
-    }
-
-    fn check_values(&self, values: Values) -> Result<Vec<f64>, Stop> {
-        let Values(values) = values;
-        if values.len() != self.directions.len() {
-            return Err(Stop::Failed(format!(
-                "the objective returned {} values, the study has {} directions",
-                values.len(),
-                self.directions.len()
-            )));
-        }
-        if values.iter().any(|v| v.is_nan()) {
-            return Err(Stop::failed("the objective returned NaN"));
-        }
-        Ok(values)
     }
 
     /// Whether the sequence rule lets trial `number` begin.
@@ -349,17 +434,29 @@ impl Study {
     }
 
     /// What trial `number` may see.
-    fn view(&self, number: u64) -> View {
+    fn view(&mut self, number: u64) -> View {
         let visible = (number + 1).saturating_sub(self.concurrency);
-        let pending = self.shown.range(visible..number);
+        self.complete_shown(visible, number);
+        let pending = || self.shown.range(visible..number).map(|(_, shown)| shown);
+        let whole = pending().filter(|shown| shown.whole);
+        let peers = match (visible, &self.space) {
+            (0, None) => pending().filter_map(|s| s.trial.clone()).collect(),
+            _ => Arc::default(),
+        };
         View {
             history: Arc::clone(&self.history),
             // Only a study that another program wrote may have fewer.
             visible: (visible as usize).min(self.history.len()),
-            pending: pending.map(|(_, params)| params.clone()).collect(),
+            pending: pending().map(|shown| shown.params.clone()).collect(),
+            points: whole.map(|shown| shown.params.clone()).collect(),
+            visited: Arc::clone(&self.visited),
+            peers,
             directions: Arc::clone(&self.directions),
             sampler: Arc::clone(&self.sampler),
+            pruner: Arc::clone(&self.pruner),
             seed: Seed::root(self.seed).child("trial", number),
+            pruner_seed: Seed::root(self.seed).child("pruner", 0),
+            study_seed: Seed::root(self.seed),
         }
     }
 
@@ -379,8 +476,8 @@ impl Study {
         known
     }
 
-    fn show(&mut self, number: u64, params: Params) {
-        self.shown.insert(number, params);
+    fn show(&mut self, number: u64, shown: Shown) {
+        self.shown.insert(number, shown);
         // No trial from the first unfinished one on sees this far back.
         let oldest = (self.history.len() as u64 + 1).saturating_sub(self.concurrency);
         if self
@@ -414,6 +511,12 @@ impl Study {
         if more > 0 {
             let history = Arc::make_mut(&mut self.history);
             history.extend_from_slice(&self.trials[known..known + more]);
+            let visited = self.visited.write();
+            let mut visited = visited.unwrap_or_else(PoisonError::into_inner);
+            for trial in &self.trials[known..known + more] {
+                let failed = trial.state == TrialState::Fail;
+                visited.add(trial.number, &self.own_params(trial), failed);
+            }
         }
         while let Some(trial) = self.trials.get(self.next as usize)
             && (trial.state.is_finished() || self.live.contains(&self.next))
@@ -446,6 +549,69 @@ impl Study {
                     .map_or(Value::Null, |a| a.value()),
             }),
         }
+    }
+}
+
+/// Writes into `record` how its trial ended.
+fn conclude(
+    record: &mut TrialRecord,
+    outcome: Result<Values, Stop>,
+    directions: usize,
+    finished: Timestamp,
+) {
+    record.finished = Some(finished);
+    match outcome.and_then(|values| check_values(values, directions)) {
+        Ok(values) => {
+            record.state = TrialState::Complete;
+            record.values = values;
+        }
+        Err(Stop::Pruned) => record.state = TrialState::Pruned,
+        Err(Stop::Failed(why)) => {
+            record.state = TrialState::Fail;
+            record
+                .system_attrs
+                .insert(FAIL_REASON.to_owned(), Json::String(why));
+        }
+    }
+}
+
+fn check_values(Values(values): Values, directions: usize) -> Result<Vec<f64>, Stop> {
+    if values.len() != directions {
+        return Err(Stop::Failed(format!(
+            "the objective returned {} values, the study has {directions} directions",
+            values.len(),
+        )));
+    }
+    if values.iter().any(|v| v.is_nan()) {
+        return Err(Stop::failed("the objective returned NaN"));
+    }
+    Ok(values)
+}
+
+/// Whether a trial was enqueued with the values `fixed`, or has these parameters and was not enqueued.
+fn same_point(trial: &TrialRecord, fixed: &BTreeMap<String, Value>) -> bool {
+    let same = |a: &Value, b: &Value| match (number(a), number(b)) {
+        (Some(a), Some(b)) => (a - b).abs() <= 1e-5 * b.abs(),
+        _ => a == b,
+    };
+    let before = match trial.system_attrs.contains_key(FIXED_PARAMS) {
+        true => fixed_params(trial),
+        false => {
+            let params = trial.params.iter();
+            params.map(|(n, v)| (n.to_owned(), v)).collect()
+        }
+    };
+    before.len() == fixed.len()
+        && before
+            .iter()
+            .all(|(name, value)| fixed.get(name).is_some_and(|new| same(new, value)))
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(v) => Some(*v as f64),
+        Value::Float(v) => Some(*v),
+        _ => None,
     }
 }
 

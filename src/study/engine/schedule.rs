@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::study::objective::{self, Stop, Values};
+use crate::study::stopper;
 use crate::study::trial::Trial;
 
 use super::{Study, StudyError};
@@ -45,7 +46,7 @@ impl Budget {
 }
 
 /// Why [`Study::optimize`] came to its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
     /// The study has as many trials as wanted.
     Trials,
@@ -53,6 +54,15 @@ pub enum Ended {
     Time,
     /// A [`StopHandle`] was used.
     Stopped,
+    /// A [`Stopper`](crate::study::stopper::Stopper) said so.
+    Stopper {
+        /// Its name.
+        name: &'static str,
+        /// Its reason.
+        why: String,
+    },
+    /// Every point of a discrete space was tried; see [`Exhausted`](super::Exhausted).
+    Exhausted,
 }
 
 /// Stops [`Study::optimize`]: no trial begins any more, those that run are finished and recorded.
@@ -103,6 +113,8 @@ impl Study {
                         Ok(Some(mut trial)) => {
                             let (sender, clock) = (sender.clone(), Arc::clone(&self.clock));
                             scope.spawn_fifo(move |_| {
+                                // Its time begins when it runs, not while it waits for a thread.
+                                trial.restart_time();
                                 let values = objective::run(objective, &mut trial);
                                 // The receiver outlives the scope.
                                 let _ = sender.send((trial, values, clock.now()));
@@ -116,10 +128,8 @@ impl Study {
                 }
                 if in_flight == 0 {
                     // Without an outcome, trials of `ask` that were not told keep the next one from beginning.
-                    let ended = || self.ended(budget, begun_at).map(Ok);
-                    return outcome
-                        .or_else(ended)
-                        .unwrap_or_else(|| Err(self.window_error()));
+                    let ended = outcome.or_else(|| self.ended(budget, begun_at).map(Ok));
+                    return ended.unwrap_or_else(|| Err(self.window_error()));
                 }
                 let (trial, values, finished) = next(&results);
                 in_flight -= 1;
@@ -132,16 +142,33 @@ impl Study {
         })
     }
 
-    fn ended(&self, budget: Budget, begun_at: Timestamp) -> Option<Ended> {
-        let passed = || self.clock.now().seconds_since(begun_at);
+    /// The stopper that ends the study now, if one does.
+    fn stopped_by(&self, seconds: f64) -> Option<Ended> {
+        let visible = (self.next + 1).saturating_sub(self.concurrency) as usize;
+        let context = stopper::Context {
+            trial: self.next,
+            history: &self.history[..visible.min(self.history.len())],
+            directions: &self.directions,
+            seconds,
+        };
+        let stoppers = self.stoppers.iter();
+        let said = stoppers.map(|s| s.stop(&context).map(|why| (s.name(), why)));
+        let (name, why) = said.flatten().next()?;
+        Some(Ended::Stopper { name, why })
+    }
+
+    fn ended(&mut self, budget: Budget, begun_at: Timestamp) -> Option<Ended> {
+        let passed = self.clock.now().seconds_since(begun_at);
         if self.stop.load(Ordering::SeqCst) {
             Some(Ended::Stopped)
         } else if budget.trials.is_some_and(|total| self.next >= total) {
             Some(Ended::Trials)
-        } else if budget.time.is_some_and(|t| passed() >= t.as_secs_f64()) {
+        } else if budget.time.is_some_and(|t| passed >= t.as_secs_f64()) {
             Some(Ended::Time)
         } else {
-            None
+            self.exhausted()
+                .then_some(Ended::Exhausted)
+                .or_else(|| self.stopped_by(passed))
         }
     }
 }

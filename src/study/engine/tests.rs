@@ -7,12 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{ManualClock, SystemClock};
 use crate::study::declared::Param;
 use crate::study::record::StudyRecord;
-use crate::study::sampler::{self, Context, conformance, random::Random, tpe::Tpe};
+use crate::study::sampler::{self, Context, conformance, random::Random};
 use crate::study::space::Domain;
-use crate::study::storage::{StorageError, memory::Memory};
+use crate::study::storage::memory::Memory;
 
 fn memory() -> Arc<dyn Storage> {
     Arc::new(Memory::new())
@@ -49,9 +49,28 @@ fn without_times(study: &Study) -> Vec<TrialRecord> {
 }
 
 #[test]
+fn gp_conforms() {
+    conformance::run(|| sampler::by_name("gp", &json!({"n_candidates": 60})).expect("known"));
+}
+
+#[test]
+fn auto_conforms() {
+    conformance::run(|| sampler::by_name("auto", &json!(null)).expect("known"));
+}
+
+#[test]
 fn both_samplers_conform() {
-    conformance::run(|| Box::new(Random));
-    conformance::run(|| Box::new(Tpe::default()));
+    for entry in sampler::SAMPLERS {
+        conformance::run(|| sampler::by_name(entry.name, &Json::Null).expect("a known sampler"));
+    }
+    conformance::run(|| {
+        let plain = json!({"order": "plain", "resolution": 3});
+        sampler::by_name("grid", &plain).expect("known parameters")
+    });
+    conformance::run(|| {
+        let held = json!({"fixed": {"model": "b", "x": 1.5, "kind": 7}, "sampler": "random"});
+        sampler::by_name("partial_fixed", &held).expect("known parameters")
+    });
     conformance::run(|| {
         let each = json!({"multivariate": false, "n_startup_trials": 0});
         sampler::by_name("tpe", &each).expect("known parameters")
@@ -392,6 +411,105 @@ fn enqueued_trials_run_in_their_turn_with_their_values() {
 }
 
 #[test]
+fn a_point_that_exists_is_not_enqueued_again() {
+    let mut study = Study::builder("s")
+        .space(space())
+        .seed(1)
+        .open()
+        .expect("opens");
+    let mut add = |x: f64, model: Option<&str>| {
+        let mut point = vec![("x", Value::Float(x))];
+        point.extend(model.map(|m| ("model", m.into())));
+        study.enqueue_if_new(point).expect("fits")
+    };
+    assert_eq!(add(2.0, None), Some(0));
+    assert_eq!(add(2.0, None), None);
+    assert_eq!(add(2.0 + 1e-9, None), None);
+    assert_eq!(add(2.1, None), Some(1));
+    assert_eq!(add(2.0, Some("a")), Some(2));
+    study.optimize(Budget::trials(4), objective).expect("runs");
+    // Compared with what was enqueued, not with what was drawn beside it.
+    let mut again = |at: usize| {
+        let params = study.trials()[at].params.clone();
+        study.enqueue_if_new(params.iter()).expect("fits")
+    };
+    assert_eq!(again(3), None);
+    assert!(again(1).is_some());
+    assert!(again(1).is_none());
+    assert!(study.enqueue_if_new([("y", 1)]).is_err());
+}
+
+#[test]
+fn asking_and_telling_in_processes_of_their_own_is_the_same_study() {
+    let open = |storage: &Arc<dyn Storage>| {
+        let builder = Study::builder("s").seed(3).space(space()).concurrency(3);
+        builder.storage(Arc::clone(storage)).open().expect("opens")
+    };
+    let value = |record: &TrialRecord| record.params.0.iter().map(|a| a.internal).sum::<f64>();
+    let (whole, parts) = (memory(), memory());
+    let mut study = open(&whole);
+    study
+        .optimize(Budget::trials(12), |trial| {
+            let x = trial.params().0.iter().map(|a| a.internal).sum::<f64>();
+            if trial.number() == 4 {
+                return Err(Stop::failed("lost"));
+            }
+            Ok(x)
+        })
+        .expect("runs");
+    let ask = || {
+        let mut study = open(&parts);
+        study.leave_running();
+        study.ask().map(|trial| trial.number())
+    };
+    let tell = |number: u64, outcome| {
+        Study::tell_stored(&*parts, &SystemClock, "s", number, outcome).map(drop)
+    };
+    for round in 0..4 {
+        let first = round * 3;
+        for number in first..first + 3 {
+            assert_eq!(ask().expect("may begin"), number);
+        }
+        let blocked = ask().expect_err("three are in flight").to_string();
+        assert!(
+            blocked.starts_with(&format!(
+                "trial {} cannot begin before trial {first}",
+                first + 3
+            )),
+            "{blocked}"
+        );
+        // In any order.
+        for number in [first + 2, first, first + 1] {
+            let record = parts.load_trials("s").expect("reads")[number as usize].clone();
+            let outcome = match number {
+                4 => Err(Stop::failed("lost")),
+                _ => Ok(vec![value(&record)]),
+            };
+            tell(number, outcome).expect("in flight");
+        }
+    }
+    let points = |storage: &Arc<dyn Storage>| {
+        let trials = storage.load_trials("s").expect("reads");
+        let all = trials
+            .into_iter()
+            .map(|t| (t.number, t.state, t.params, t.values));
+        all.collect::<Vec<_>>()
+    };
+    assert_eq!(points(&whole), points(&parts));
+    let refused = |number| {
+        tell(number, Ok(vec![0.0]))
+            .expect_err("refused")
+            .to_string()
+    };
+    assert!(refused(3).contains("told already"));
+    assert!(refused(12).contains("not in flight"));
+    let nan = ask().expect("may begin");
+    tell(nan, Ok(vec![f64::NAN])).expect("told");
+    let trials = parts.load_trials("s").expect("reads");
+    assert_eq!(trials[nan as usize].state, TrialState::Fail);
+}
+
+#[test]
 fn trials_in_flight_are_shown_with_their_enqueued_values() {
     let storage = memory();
     let open = || {
@@ -403,7 +521,7 @@ fn trials_in_flight_are_shown_with_their_enqueued_values() {
     study.enqueue([("x", 4.5)]).expect("nothing is declared");
     drop(study.ask().expect("the enqueued trial"));
     let shown = |study: &Study| {
-        let x = study.shown[&15].assignment("x");
+        let x = study.shown[&15].params.assignment("x");
         x.expect("proposed together").internal
     };
     assert_eq!(shown(&study), 4.5);
@@ -685,4 +803,63 @@ fn a_sampler_that_leaves_the_domain_fails_the_trial() {
         reason.contains("sampler `wild` proposed 9 for parameter `x`"),
         "{reason}"
     );
+}
+
+#[test]
+fn a_trial_that_takes_too_long_fails_and_the_study_goes_on() {
+    let limit = std::time::Duration::from_millis(80);
+    let mut study = Study::builder("s").trial_timeout(limit).open().unwrap();
+    let began = std::time::Instant::now();
+    study
+        .optimize(Budget::trials(4), |trial| {
+            let x = trial.float("x", 0.0..=1.0).uniform()?;
+            let nap = || std::thread::sleep(std::time::Duration::from_millis(5));
+            match trial.number() {
+                // Would run for ever.
+                1 => loop {
+                    nap();
+                    trial.check()?;
+                },
+                2 => loop {
+                    nap();
+                    trial.report(1, x);
+                    if trial.should_prune() {
+                        return Err(Stop::Pruned);
+                    }
+                },
+                // Does not ask.
+                3 => std::thread::sleep(limit * 2),
+                _ => {}
+            }
+            Ok(x)
+        })
+        .unwrap();
+    assert!(began.elapsed().as_secs_f64() < 1.3);
+    assert_eq!(study.trials()[0].state, TrialState::Complete);
+    for trial in &study.trials()[1..] {
+        assert_eq!(trial.state, TrialState::Fail);
+        assert_eq!(
+            trial.system_attrs[FAIL_REASON],
+            json!("took longer than the limit of 0.08 s for a trial")
+        );
+    }
+}
+
+#[test]
+fn a_study_goes_on_only_with_its_own_pruner() {
+    use crate::study::pruner;
+    let storage: Arc<dyn Storage> = Arc::new(Memory::new());
+    let open = |name: &str, params: Json| {
+        let pruner = pruner::by_name(name, &params).unwrap();
+        let study = Study::builder("s").pruner(pruner);
+        study.storage(Arc::clone(&storage)).open()
+    };
+    assert!(open("racing", json!({"chance": 0.02})).is_ok());
+    assert!(open("racing", json!({"chance": 0.02})).is_ok());
+    for (name, params) in [("racing", Json::Null), ("none", Json::Null)] {
+        match open(name, params) {
+            Err(StudyError::Differs { what: "pruner", .. }) => {}
+            other => panic!("{name}: {:?}", other.map(|s| s.name().to_owned())),
+        }
+    }
 }

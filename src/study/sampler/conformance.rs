@@ -8,14 +8,12 @@
 //!
 //! The suite panics at the first violation and says which rule was broken.
 
-use std::sync::Arc;
-
 use crate::study::declared::{Param, Space};
 use crate::study::engine::{Budget, Study, StudyBuilder};
 use crate::study::objective::Stop;
-use crate::study::record::{Direction, TrialRecord};
+use crate::study::record::Direction;
+use crate::study::sequence::{self, open, optimize};
 use crate::study::space::{Domain, SpaceError};
-use crate::study::storage::{Storage, memory::Memory};
 use crate::study::trial::Trial;
 
 use super::Sampler;
@@ -40,22 +38,6 @@ fn builder(make: Make<'_>, seed: u64) -> StudyBuilder {
     Study::builder("conformance").sampler(make()).seed(seed)
 }
 
-fn open(builder: StudyBuilder) -> Study {
-    match builder.open() {
-        Ok(study) => study,
-        Err(error) => panic!("cannot open a study: {error}"),
-    }
-}
-
-fn optimize<F>(study: &mut Study, trials: u64, objective: F)
-where
-    F: Fn(&mut Trial) -> Result<f64, Stop> + Sync,
-{
-    if let Err(error) = study.optimize(Budget::trials(trials), objective) {
-        panic!("the study stopped: {error}");
-    }
-}
-
 /// Every kind of parameter, some of them behind conditions.
 fn objective(trial: &mut Trial) -> Result<f64, Stop> {
     let x = trial.float("x", -5.0..=5.0).uniform()?;
@@ -77,73 +59,14 @@ fn objective(trial: &mut Trial) -> Result<f64, Stop> {
     Ok(x * x + lr + part + more / 100.0)
 }
 
-/// What is compared of two studies: all but times.
-fn trials(study: &Study) -> Vec<TrialRecord> {
-    let mut trials: Vec<TrialRecord> = study.trials().iter().map(|t| (**t).clone()).collect();
-    for trial in &mut trials {
-        trial.started = None;
-        trial.finished = None;
-    }
-    trials
-}
-
-fn assert_same(rule: &str, a: &Study, b: &Study) {
-    let (a, b) = (trials(a), trials(b));
-    assert_eq!(a.len(), b.len(), "{rule}: the number of trials differs");
-    for (a, b) in a.iter().zip(&b) {
-        assert_eq!(a, b, "{rule}: trial {} differs", a.number);
-    }
-}
-
 /// A study that is closed and opened again, with a fresh sampler, goes on as if nothing had happened.
 pub fn resumed_equals_uninterrupted(make: Make<'_>) {
-    for concurrency in [1, 3] {
-        let mut whole = open(builder(make, 5).concurrency(concurrency));
-        optimize(&mut whole, 50, objective);
-        let storage: Arc<dyn Storage> = Arc::new(Memory::new());
-        let part = || {
-            open(
-                builder(make, 5)
-                    .concurrency(concurrency)
-                    .storage(storage.clone()),
-            )
-        };
-        for trials in [0, 1, 12, 20, 21, 50] {
-            optimize(&mut part(), trials, objective);
-        }
-        assert_same(
-            "a resumed study equals an uninterrupted one",
-            &part(),
-            &whole,
-        );
-    }
+    sequence::resumed_equals_uninterrupted(|| builder(make, 5), objective, &[0, 1, 12, 20, 21, 50]);
 }
 
 /// How many threads run the trials, and which finish first, changes nothing.
 pub fn threads_do_not_matter(make: Make<'_>) {
-    let on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        let pool = pool.unwrap_or_else(|error| panic!("no thread pool: {error}"));
-        let mut study = open(builder(make, 6).concurrency(4));
-        pool.install(|| {
-            optimize(&mut study, 40, |trial| {
-                let value = objective(trial);
-                // Later trials of a group of four finish first.
-                let wait = 300 * (3 - trial.number() % 4);
-                std::thread::sleep(std::time::Duration::from_micros(wait));
-                value
-            });
-        });
-        study
-    };
-    let one = on(1);
-    for threads in [2, 5] {
-        assert_same(
-            "any number of threads gives the same trials",
-            &on(threads),
-            &one,
-        );
-    }
+    sequence::threads_do_not_matter(|| builder(make, 6), objective, 40);
 }
 
 /// Bounds, steps and single values are respected, in every kind of domain.

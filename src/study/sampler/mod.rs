@@ -4,7 +4,12 @@
 //! see, and the parameters of those in flight. A sampler keeps no state of its own that could change a proposal, so a
 //! resumed study equals an uninterrupted one. It may cache what it can compute again.
 
+pub mod auto;
 pub mod conformance;
+pub mod gp;
+pub mod grid;
+pub mod partial_fixed;
+pub mod qmc;
 pub mod random;
 mod table;
 pub mod tpe;
@@ -32,6 +37,8 @@ pub struct Context<'a> {
     pub directions: &'a [Direction],
     /// The seed of this trial's draws.
     pub seed: Seed,
+    /// The seed of what all trials of the study share, as a design that spreads them over the space.
+    pub study_seed: Seed,
 }
 
 /// Proposes parameters; see the module for the contract. Object-safe.
@@ -44,12 +51,31 @@ pub trait Sampler: Send + Sync {
         Json::Null
     }
 
+    /// How the trial of `ctx` is drawn and why, in one line, where there is a choice.
+    fn explain(&self, ctx: &Context<'_>) -> Option<String> {
+        let _ = ctx;
+        None
+    }
+
     /// Draws what can be drawn together before the objective runs: from the history the sampler works out which
     /// parameters trials of this study have. The objective's own calls take their values from here when name and
     /// domain agree. The default draws nothing.
     fn propose(&self, ctx: &Context<'_>) -> Params {
         let _ = ctx;
         Params::default()
+    }
+
+    /// Whether there is nothing left to propose: the study ends, unless it is told to repeat. The default never ends.
+    fn exhausted(&self, ctx: &Context<'_>) -> bool {
+        let _ = ctx;
+        false
+    }
+
+    /// Whether the sampler holds this parameter at one value, so that the study does not move it to avoid a point that
+    /// was tried. The default holds none.
+    fn holds(&self, name: &str, domain: &Domain) -> bool {
+        let _ = (name, domain);
+        false
     }
 
     /// Draws one parameter that [`Sampler::propose`] did not. Returns the internal value, within `domain`.
@@ -67,8 +93,20 @@ macro_rules! sampler_behind {
                 (**self).params()
             }
 
+            fn explain(&self, ctx: &Context<'_>) -> Option<String> {
+                (**self).explain(ctx)
+            }
+
             fn propose(&self, ctx: &Context<'_>) -> Params {
                 (**self).propose(ctx)
+            }
+
+            fn exhausted(&self, ctx: &Context<'_>) -> bool {
+                (**self).exhausted(ctx)
+            }
+
+            fn holds(&self, name: &str, domain: &Domain) -> bool {
+                (**self).holds(name, domain)
             }
 
             fn propose_one(&self, ctx: &Context<'_>, name: &str, domain: &Domain) -> f64 {

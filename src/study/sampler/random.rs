@@ -37,6 +37,47 @@ pub(super) fn below(n: u64, rng: &mut Rng) -> u64 {
     ((u128::from(rng.next_u64()) * u128::from(n)) >> 64) as u64
 }
 
+/// The value of `domain` in internal form that has the part `u` of all below it, for `u` in [0, 1): uniform numbers
+/// give uniform draws.
+pub(crate) fn at(domain: &Domain, u: f64) -> f64 {
+    let between = |low: f64, high: f64| low * (1.0 - u) + high * u;
+    match *domain {
+        Domain::Float {
+            low,
+            high,
+            step: Some(step),
+            ..
+        } => {
+            let last = ((high - low) / step).round();
+            low + (u * (last + 1.0)).floor().min(last) * step
+        }
+        Domain::Float {
+            low,
+            high,
+            log: true,
+            ..
+        } => exp(between(log(low), log(high))).clamp(low, high),
+        Domain::Float { low, high, .. } => between(low, high).clamp(low, high),
+        Domain::Int {
+            low,
+            high,
+            log: true,
+            ..
+        } => exp(between(log(low as f64 - 0.5), log(high as f64 + 0.5)))
+            .round()
+            .clamp(low as f64, high as f64),
+        Domain::Int {
+            low, high, step, ..
+        } => {
+            let last = (high as f64 - low as f64) / step as f64;
+            let place = (u * (last + 1.0)).floor().min(last);
+            // Whole numbers beyond 2^53 are those that floats have.
+            ((low as f64 + place * step as f64).clamp(low as f64, high as f64)).round()
+        }
+        Domain::Categorical { ref choices } => (u * choices.len() as f64).floor(),
+    }
+}
+
 /// A uniform draw from `domain` in internal form.
 pub(super) fn draw(domain: &Domain, rng: &mut Rng) -> f64 {
     let between = |low: f64, high: f64, rng: &mut Rng| {

@@ -2,7 +2,14 @@
 
 use serde_json::Value as Json;
 
+use crate::names;
+
 use super::Sampler;
+use super::auto::Auto;
+use super::gp::{Gp, GpParams};
+use super::grid::{BruteForce, Grid};
+use super::partial_fixed::PartialFixed;
+use super::qmc::Qmc;
 use super::random::Random;
 use super::tpe::{Tpe, TpeParams};
 
@@ -27,11 +34,55 @@ pub const SAMPLERS: &[SamplerEntry] = &[
         },
     },
     SamplerEntry {
+        name: "auto",
+        summary: "chooses by trials, space and progress: Gaussian process, local refinement, TPE",
+        build: |params| {
+            let NoParams {} = read("auto", params)?;
+            Ok(Box::new(Auto::default()))
+        },
+    },
+    SamplerEntry {
+        name: "gp",
+        summary: "Gaussian process: few trials for smooth objectives, whole spaces with conditions at once",
+        build: |params| {
+            let params: GpParams = read("gp", params)?;
+            Ok(Box::new(Gp::new(params)?))
+        },
+    },
+    SamplerEntry {
         name: "random",
         summary: "uniform draws, each trial for itself",
         build: |params| {
             let NoParams {} = read("random", params)?;
             Ok(Box::new(Random))
+        },
+    },
+    SamplerEntry {
+        name: "qmc",
+        summary: "scrambled Sobol points, which fill the space more evenly than random ones",
+        build: |params| {
+            let NoParams {} = read("qmc", params)?;
+            Ok(Box::new(Qmc))
+        },
+    },
+    SamplerEntry {
+        name: "grid",
+        summary: "every point of a grid once, then the study ends",
+        build: |params| Ok(Box::new(Grid::new(read("grid", params)?)?)),
+    },
+    SamplerEntry {
+        name: "brute_force",
+        summary: "every point of a discrete space once, conditions included",
+        build: |params| Ok(Box::new(BruteForce::new(read("brute_force", params)?))),
+    },
+    SamplerEntry {
+        name: "partial_fixed",
+        summary: "another sampler with some parameters held at one value",
+        build: |params| {
+            Ok(Box::new(PartialFixed::by_params(read(
+                "partial_fixed",
+                params,
+            )?)?))
         },
     },
 ];
@@ -70,20 +121,9 @@ pub fn by_name(name: &str, params: &Json) -> Result<Box<dyn Sampler>, SamplerErr
     if let Some(entry) = SAMPLERS.iter().find(|e| e.name == name) {
         return (entry.build)(params);
     }
-    let likely = SAMPLERS
-        .iter()
-        .filter(|e| strsim::damerau_levenshtein(e.name, name) <= 2)
-        .min_by_key(|e| strsim::damerau_levenshtein(e.name, name));
-    let hint = match likely {
-        Some(entry) => format!("did you mean `{}`?", entry.name),
-        None => {
-            let names: Vec<String> = SAMPLERS.iter().map(|e| format!("`{}`", e.name)).collect();
-            format!("known are {}", names.join(", "))
-        }
-    };
     Err(SamplerError::Unknown {
         name: name.to_owned(),
-        hint,
+        hint: names::hint(name, SAMPLERS.iter().map(|e| e.name)),
     })
 }
 
@@ -117,7 +157,7 @@ mod tests {
         );
         assert_eq!(
             error("genetic", Json::Null),
-            "there is no sampler `genetic`; known are `tpe`, `random`"
+            "there is no sampler `genetic`; known are `tpe`, `auto`, `gp`, `random`, `qmc`, `grid`, `brute_force`, `partial_fixed`"
         );
         let unknown = error("tpe", json!({"n_startup": 3}));
         assert!(unknown.contains("`n_startup_trials`"), "{unknown}");

@@ -12,6 +12,10 @@ mod history;
 mod parzen;
 mod split;
 
+use std::sync::{Mutex, PoisonError};
+
+pub(in crate::study) use split::best_together;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -22,8 +26,9 @@ use crate::study::trial::only_value;
 
 use super::random::{self, param_seed};
 use super::{Context, Sampler, SamplerError};
+pub(super) use history::seen_in;
 use history::{History, Subspace};
-use parzen::Parzen;
+use parzen::{Candidates, Parzen};
 
 /// The parameters of [`Tpe`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,9 +64,32 @@ impl Default for TpeParams {
 }
 
 /// The tree-structured Parzen estimator; see the [module](self).
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub struct Tpe {
     params: TpeParams,
+    /// What was read of studies; taken out while it is in use, so nobody waits for another's proposal.
+    read: Mutex<Vec<History>>,
+}
+
+/// Trials that run at once see different numbers of trials; this many are remembered.
+const REMEMBERED: usize = 4;
+
+/// When all candidates were tried, as many are drawn again, this often.
+const ROUNDS: usize = 8;
+
+impl Clone for Tpe {
+    fn clone(&self) -> Self {
+        Tpe {
+            params: self.params.clone(),
+            read: Mutex::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Tpe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tpe").field("params", &self.params).finish()
+    }
 }
 
 impl Tpe {
@@ -85,7 +113,10 @@ impl Tpe {
                 "`prior_weight` must be a number above 0, not {weight}"
             ));
         }
-        Ok(Tpe { params })
+        Ok(Tpe {
+            params,
+            read: Mutex::default(),
+        })
     }
 
     fn starting_up(&self, ctx: &Context<'_>) -> bool {
@@ -97,29 +128,69 @@ impl Tpe {
             .is_none()
     }
 
+    /// Calls `use_it` with what is known of the trials that `ctx` sees.
+    fn with_history<T>(&self, ctx: &Context<'_>, use_it: impl FnOnce(&mut History) -> T) -> T {
+        let lock = || self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut history = {
+            let mut all = lock();
+            let fitting = all.iter().enumerate().filter(|(_, h)| h.begins(ctx));
+            let best = fitting.max_by_key(|(_, h)| h.len()).map(|(i, _)| i);
+            best.map_or_else(History::default, |i| all.remove(i))
+        };
+        history.extend(ctx);
+        let result = use_it(&mut history);
+        let mut all = lock();
+        all.push(history);
+        if all.len() > REMEMBERED {
+            all.remove(0);
+        }
+        result
+    }
+
     /// Draws one subspace; one internal value per parameter.
     fn draw(
         &self,
         ctx: &Context<'_>,
-        history: &History<'_>,
-        space: &Subspace<'_>,
+        history: &mut History,
+        space: &Subspace,
         seed: Seed,
     ) -> Vec<f64> {
-        let (below, above) = history.observations(space);
         let prior = self.params.prior_weight;
-        // With several directions, the good trials are good in different ways: none is older news.
-        let ramp = ctx.directions.len() == 1;
-        let good = Parzen::fit(&space.domains, &below, prior, ramp);
-        let bad = Parzen::fit(&space.domains, &above, prior, true);
-        let candidates = good.sample(self.params.n_ei_candidates, &mut seed.rng());
-        let (l, g) = (good.ln_density(&candidates), bad.ln_density(&candidates));
-        let mut best = 0;
-        for i in 1..l.len() {
-            if l[i] - g[i] > l[best] - g[best] {
-                best = i;
+        let pending = match self.params.constant_liar {
+            true => ctx.pending,
+            false => &[],
+        };
+        history.with_sides(space, ctx, pending, |sides, memos| {
+            // With several directions, the good trials are good in different ways: none is older news.
+            let ramp = ctx.directions.len() == 1;
+            let good = Parzen::fit(&space.domains, &sides.good, prior, ramp, &mut memos.0);
+            let bad = Parzen::fit(&space.domains, &sides.bad, prior, true, &mut memos.1);
+            let mut rng = seed.rng();
+            let mut candidates = good.sample(self.params.n_ei_candidates, &mut rng);
+            if let Some(points) = &sides.points {
+                // What was tried is left out. When nothing is left after all rounds, the study moves the best.
+                let tried = |c: &Candidates| -> Vec<bool> {
+                    let key = |i| history::key(&space.domains, &c.values(i));
+                    (0..c.len()).map(|i| points.contains(&key(i))).collect()
+                };
+                for _ in 0..ROUNDS {
+                    let out = tried(&candidates);
+                    if out.contains(&false) {
+                        candidates.leave_out(&out);
+                        break;
+                    }
+                    candidates = good.sample(self.params.n_ei_candidates, &mut rng);
+                }
             }
-        }
-        candidates.values(best)
+            let (l, g) = (good.ln_density(&candidates), bad.ln_density(&candidates));
+            let mut best = 0;
+            for i in 1..l.len() {
+                if l[i] - g[i] > l[best] - g[best] {
+                    best = i;
+                }
+            }
+            candidates.values(best)
+        })
     }
 }
 
@@ -140,21 +211,24 @@ impl Sampler for Tpe {
         if !together || self.starting_up(ctx) {
             return Params::default();
         }
-        let history = History::new(ctx, self.params.constant_liar);
-        let mut params = Params::default();
-        for space in history.subspaces(self.params.group) {
-            // Named after its first parameter, so that a group that appears later changes no other.
-            let seed = ctx.seed.child("together", 0).child(space.names[0], 0);
-            let values = self.draw(ctx, &history, &space, seed);
-            for ((name, domain), internal) in space.names.iter().zip(&space.domains).zip(values) {
-                params.0.push(Assignment {
-                    name: (*name).to_owned(),
-                    domain: (*domain).clone(),
-                    internal,
-                });
+        self.with_history(ctx, |history| {
+            let mut params = Params::default();
+            for space in history.subspaces(self.params.group) {
+                // Named after its first parameter, so that a group that appears later changes no other.
+                let seed = ctx.seed.child("together", 0).child(&space.names[0], 0);
+                let values = self.draw(ctx, history, &space, seed);
+                for ((name, domain), internal) in
+                    space.names.into_iter().zip(space.domains).zip(values)
+                {
+                    params.0.push(Assignment {
+                        name,
+                        domain,
+                        internal,
+                    });
+                }
             }
-        }
-        params
+            params
+        })
     }
 
     fn propose_one(&self, ctx: &Context<'_>, name: &str, domain: &Domain) -> f64 {
@@ -165,11 +239,10 @@ impl Sampler for Tpe {
         if self.starting_up(ctx) {
             return random::draw(domain, &mut seed.rng());
         }
-        let history = History::new(ctx, self.params.constant_liar);
         let space = Subspace {
-            names: vec![name],
-            domains: vec![domain],
+            names: vec![name.to_owned()],
+            domains: vec![domain.clone()],
         };
-        self.draw(ctx, &history, &space, seed)[0]
+        self.with_history(ctx, |history| self.draw(ctx, history, &space, seed)[0])
     }
 }

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use libm::{exp, log};
 
 use crate::seed::Rng;
-use crate::stats::normal;
+use crate::stats::simd;
+use crate::stats::{normal, special};
 use crate::study::space::Domain;
 
 use super::super::random::{below, unit};
@@ -21,22 +22,91 @@ use super::super::random::{below, unit};
 /// Internal values of several parameters over several trials, one column per parameter.
 pub(super) struct Observations {
     columns: Vec<Vec<f64>>,
-    len: usize,
+    /// What tells the trials apart, ascending.
+    ids: Vec<usize>,
+    /// Per trial, its place among all of its side and how many of them it stands for.
+    ranks: Vec<(usize, usize)>,
+    /// How many trials the side has.
+    of: usize,
+    /// From this id on, another call may mean other trials.
+    finished: usize,
 }
 
 impl Observations {
-    pub(super) fn new(dims: usize) -> Self {
+    /// None yet, of a side that has `of`.
+    pub(super) fn new(dims: usize, of: usize) -> Self {
         Observations {
             columns: vec![Vec::new(); dims],
-            len: 0,
+            ids: Vec::new(),
+            ranks: Vec::new(),
+            of,
+            finished: 0,
         }
     }
 
-    pub(super) fn push(&mut self, row: &[f64]) {
+    /// Adds trial `id`, the `rank`-th of its side, which stands for `stands_for` of them.
+    pub(super) fn push(&mut self, id: usize, rank: usize, stands_for: usize, row: &[f64]) {
         for (column, value) in self.columns.iter_mut().zip(row) {
             column.push(*value);
         }
-        self.len += 1;
+        self.ids.push(id);
+        self.ranks.push((rank, stands_for));
+    }
+
+    /// Ids below `id` always mean the same trials.
+    pub(super) fn finished(&mut self, id: usize) {
+        self.finished = id;
+    }
+
+    /// Sets how many trials the side has.
+    pub(super) fn of(&mut self, of: usize) {
+        self.of = of;
+    }
+}
+
+/// What is kept from one fit to the next: the order of values, and constants that take long to compute.
+pub(super) struct Memo {
+    ids: Vec<usize>,
+    finished: usize,
+    dims: Vec<MemoColumn>,
+}
+
+#[derive(Default)]
+struct MemoColumn {
+    /// Bits of the stretched value, which are ordered as values in [0, 1] are, and id.
+    sorted: Vec<(u64, usize)>,
+    /// Per kernel: mean and width, and what follows from them.
+    kernels: Vec<(f64, f64, f64, f64)>,
+}
+
+impl Memo {
+    pub(super) fn new(dims: usize) -> Self {
+        let mut columns = Vec::new();
+        columns.resize_with(dims, MemoColumn::default);
+        Memo {
+            ids: Vec::new(),
+            finished: 0,
+            dims: columns,
+        }
+    }
+
+    /// What changed from the last fit to that of `seen`: places and ids of those that went, places of those that came.
+    fn update(&mut self, seen: &Observations) -> (Vec<(usize, usize)>, Vec<usize>) {
+        let (mut gone, mut new) = (Vec::new(), Vec::new());
+        let kept = |id: &usize| *id < self.finished.min(seen.finished);
+        let mut old = self.ids.iter().enumerate().peekable();
+        for (place, id) in seen.ids.iter().enumerate() {
+            while let Some((at, before)) = old.next_if(|(_, o)| *o < id || !kept(o)) {
+                gone.push((at, *before));
+            }
+            if old.next_if(|(_, o)| *o == id).is_none() {
+                new.push(place);
+            }
+        }
+        gone.extend(old.map(|(at, id)| (at, *id)));
+        self.ids.clone_from(&seen.ids);
+        self.finished = seen.finished;
+        (gone, new)
     }
 }
 
@@ -58,6 +128,24 @@ impl Candidates {
     /// The internal values of candidate `i`.
     pub(super) fn values(&self, i: usize) -> Vec<f64> {
         self.columns.iter().map(|c| c.values[i]).collect()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Leaves out the candidates for which `out` is true.
+    pub(super) fn leave_out(&mut self, out: &[bool]) {
+        for column in &mut self.columns {
+            for list in [&mut column.values, &mut column.scaled] {
+                let mut at = 0;
+                list.retain(|_| {
+                    at += 1;
+                    !out[at - 1]
+                });
+            }
+        }
+        self.len = out.iter().filter(|o| !**o).count();
     }
 }
 
@@ -103,14 +191,16 @@ struct Normals {
 }
 
 impl Parzen {
-    /// Fits an estimator. With `ramp`, all but the latest 25 observations count less the older they are.
+    /// Fits an estimator. With `ramp`, all but the latest 25 observations count less the older they are. `memo` is
+    /// that of an earlier fit to the same side of the same domains, or a new one; it changes nothing but the time.
     pub(super) fn fit(
-        domains: &[&Domain],
+        domains: &[Domain],
         seen: &Observations,
         prior_weight: f64,
         ramp: bool,
+        memo: &mut Memo,
     ) -> Self {
-        let weights = weights(seen.len, prior_weight, ramp);
+        let weights = weights(seen, prior_weight, ramp);
         let mut constant: Vec<f64> = weights.iter().map(|w| log(*w)).collect();
         let mut sum = 0.0;
         let cumulative = weights.iter().map(|w| {
@@ -118,9 +208,24 @@ impl Parzen {
             sum
         });
         let cumulative = cumulative.collect();
-        let columns = domains.iter().zip(&seen.columns);
+        let changes = memo.update(seen);
+        let mut place = Vec::new();
+        for (at, &id) in seen.ids.iter().enumerate() {
+            place.resize(place.len().max(id + 1), 0);
+            place[id] = at;
+        }
+        let columns = domains.iter().zip(&seen.columns).zip(&mut memo.dims);
         let factors = columns
-            .map(|(domain, column)| Factor::fit(domain, column, prior_weight, &mut constant))
+            .map(|((domain, column), memo)| {
+                let change = Change {
+                    ids: &seen.ids,
+                    place: &place,
+                    gone: &changes.0,
+                    new: &changes.1,
+                    memo,
+                };
+                Factor::fit(domain, column, prior_weight, &mut constant, change)
+            })
             .collect();
         Parzen {
             factors,
@@ -147,42 +252,79 @@ impl Parzen {
 
     /// The logarithm of the density at each point, up to a constant of the domains.
     pub(super) fn ln_density(&self, points: &Candidates) -> Vec<f64> {
-        let mut terms = vec![0.0; self.constant.len()];
         let tables: Vec<BTreeMap<u64, Vec<f64>>> = self
             .factors
             .iter()
             .zip(&points.columns)
             .map(|(factor, column)| factor.cells(column))
             .collect();
-        (0..points.len)
-            .map(|i| {
-                terms.copy_from_slice(&self.constant);
-                for ((factor, column), table) in
-                    self.factors.iter().zip(&points.columns).zip(&tables)
-                {
-                    factor.add_ln_density(column, i, table, &mut terms);
-                }
-                ln_sum_exp(&terms)
-            })
-            .collect()
+        let mut terms = vec![0.0; self.constant.len()];
+        simd::widest(
+            #[inline(always)]
+            || {
+                let density = |i| {
+                    terms.copy_from_slice(&self.constant);
+                    let columns = points.columns.iter().zip(&tables);
+                    for (factor, (column, table)) in self.factors.iter().zip(columns) {
+                        factor.add_ln_density(column, i, table, &mut terms);
+                    }
+                    ln_sum_exp(&terms)
+                };
+                (0..points.len).map(density).collect()
+            },
+        )
     }
+}
+
+/// The memo of one parameter, and what to do to it.
+struct Change<'a> {
+    ids: &'a [usize],
+    /// By id, the place among `ids`.
+    place: &'a [usize],
+    gone: &'a [(usize, usize)],
+    new: &'a [usize],
+    memo: &'a mut MemoColumn,
 }
 
 impl Factor {
     /// Fits one parameter and adds the constants of its kernels to `constant`.
-    fn fit(domain: &Domain, seen: &[f64], prior_weight: f64, constant: &mut [f64]) -> Self {
+    fn fit(
+        domain: &Domain,
+        seen: &[f64],
+        prior_weight: f64,
+        constant: &mut [f64],
+        change: Change<'_>,
+    ) -> Self {
         let Some(scale) = Scale::of(domain) else {
             return Self::fit_choice(domain, seen, prior_weight, constant);
         };
-        let mut normals = Normals::fit(seen.iter().map(|x| scale.stretch(*x)).collect());
+        let means = seen.iter().map(|x| scale.stretch(*x)).collect();
+        let (mut normals, memo) = Normals::fit(means, change);
         normals.mean.push(0.5);
         normals.width.push(1.0);
-        let pairs = normals.mean.iter().zip(&normals.width);
         if scale.step.is_none() {
+            let prior = (
+                0.5,
+                1.0,
+                log(mass(0.5, 1.0)),
+                std::f64::consts::FRAC_1_SQRT_2,
+            );
             let mut inverse = Vec::with_capacity(constant.len());
-            for ((mean, width), constant) in pairs.zip(constant) {
-                *constant -= log(width * mass(*mean, *width));
-                inverse.push(std::f64::consts::FRAC_1_SQRT_2 / width);
+            memo.resize(normals.mean.len() - 1, (0.0, 0.0, 0.0, 0.0));
+            for (at, (mean, width)) in normals.mean.iter().zip(&normals.width).enumerate() {
+                let (_, _, ln, one_over) = match memo.get_mut(at) {
+                    None => prior,
+                    Some(known) => {
+                        if (known.0, known.1) != (*mean, *width) {
+                            let ln = log(width * mass(*mean, *width));
+                            let one_over = std::f64::consts::FRAC_1_SQRT_2 / width;
+                            *known = (*mean, *width, ln, one_over);
+                        }
+                        *known
+                    }
+                };
+                constant[at] -= ln;
+                inverse.push(one_over);
             }
             return Factor::Smooth {
                 scale,
@@ -190,6 +332,7 @@ impl Factor {
                 inverse,
             };
         }
+        let pairs = normals.mean.iter().zip(&normals.width);
         let mut places = BTreeMap::new();
         let mut different = Vec::new();
         let which = pairs
@@ -286,6 +429,7 @@ impl Factor {
     }
 
     /// Adds the logarithm of this factor at point `i` to the term of each kernel.
+    #[inline(always)]
     fn add_ln_density(
         &self,
         column: &Column,
@@ -328,29 +472,61 @@ impl Normals {
     /// One kernel per value: as wide as the larger distance to a neighbour, where the ends of the scale are
     /// neighbours of the outermost values only if there is one value. Not below the width of 100 kernels side by
     /// side, or of as many as there are, if fewer.
-    fn fit(mean: Vec<f64>) -> Self {
+    ///
+    /// Also returns the remembered kernels, those of the same trials at their new places.
+    fn fit(mean: Vec<f64>, change: Change<'_>) -> (Self, &mut Vec<(f64, f64, f64, f64)>) {
+        let Change {
+            ids,
+            place,
+            gone,
+            new,
+            memo,
+        } = change;
         let k = mean.len();
         let smallest = 1.0 / (k as f64 + 2.0).min(100.0);
-        // Numbers in [0, 1] are ordered as their bits are, and whole numbers sort faster: value, then place.
-        let key = |(i, m): (usize, &f64)| (u128::from(m.to_bits()) << 64) | i as u128;
-        let mut keys: Vec<u128> = mean.iter().enumerate().map(key).collect();
-        keys.sort_unstable();
-        let sorted: Vec<(f64, usize)> = keys
-            .into_iter()
-            .map(|key| (f64::from_bits((key >> 64) as u64), key as u64 as usize))
-            .collect();
+        // A few changes are cheaper than all anew.
+        if gone.len() + new.len() > 16 || memo.sorted.len() + new.len() != k + gone.len() {
+            memo.sorted = mean
+                .iter()
+                .map(|m| m.to_bits())
+                .zip(ids.iter().copied())
+                .collect();
+            memo.sorted.sort_unstable();
+        } else {
+            memo.sorted
+                .retain(|(_, id)| !gone.iter().any(|(_, gone)| gone == id));
+            for &at in new {
+                let key = (mean[at].to_bits(), ids[at]);
+                let to = memo.sorted.partition_point(|other| *other < key);
+                memo.sorted.insert(to, key);
+            }
+        }
+        // Kernels move with their trials; one that is not right is computed again by whoever asks.
+        for &(at, _) in gone.iter().rev() {
+            if at < memo.kernels.len() {
+                memo.kernels.remove(at);
+            }
+        }
+        for &at in new {
+            let at = at.min(memo.kernels.len());
+            memo.kernels.insert(at, (f64::NAN, 0.0, 0.0, 0.0));
+        }
+        let sorted = &memo.sorted;
         let mut width = vec![0.0; k];
-        for (at, &(value, i)) in sorted.iter().enumerate() {
-            let left = at.checked_sub(1).map(|l| value - sorted[l].0);
-            let right = sorted.get(at + 1).map(|r| r.0 - value);
+        for (at, &(bits, id)) in sorted.iter().enumerate() {
+            let value = f64::from_bits(bits);
+            let left = at
+                .checked_sub(1)
+                .map(|l| value - f64::from_bits(sorted[l].0));
+            let right = sorted.get(at + 1).map(|r| f64::from_bits(r.0) - value);
             let distance = match (left, right) {
                 (Some(l), Some(r)) => l.max(r),
                 (Some(inner), None) | (None, Some(inner)) => inner,
                 (None, None) => value.max(1.0 - value),
             };
-            width[i] = distance.clamp(smallest, 1.0);
+            width[place[id]] = distance.clamp(smallest, 1.0);
         }
-        Normals { mean, width }
+        (Normals { mean, width }, &mut memo.kernels)
     }
 
     fn sample(&self, kernel: usize, rng: &mut Rng) -> f64 {
@@ -436,19 +612,26 @@ impl Scale {
     }
 }
 
-/// Weights of `k` observations and the prior, summing to 1.
-fn weights(k: usize, prior_weight: f64, ramp: bool) -> Vec<f64> {
+/// Weights of observations and the prior, summing to 1.
+fn weights(seen: &Observations, prior_weight: f64, ramp: bool) -> Vec<f64> {
     const FULL: usize = 25;
-    let mut weights = vec![1.0; k];
-    if ramp && k > FULL {
-        let old = k - FULL;
-        let first = 1.0 / k as f64;
-        // From 1/k to 1 in equal steps, both ends included.
-        let step = (1.0 - first) / (old as f64 - 1.0).max(1.0);
-        for (i, weight) in weights[..old].iter_mut().enumerate() {
-            *weight = first + step * i as f64;
-        }
-    }
+    let old = if ramp {
+        seen.of.saturating_sub(FULL)
+    } else {
+        0
+    };
+    let first = 1.0 / seen.of.max(1) as f64;
+    // From 1/k to 1 in equal steps, both ends included.
+    let step = (1.0 - first) / (old as f64 - 1.0).max(1.0);
+    let weight = |&(rank, stands_for): &(usize, usize)| {
+        let weight = if rank < old {
+            first + step * rank as f64
+        } else {
+            1.0
+        };
+        weight * stands_for as f64
+    };
+    let mut weights: Vec<f64> = seen.ranks.iter().map(weight).collect();
     weights.push(prior_weight);
     let total: f64 = weights.iter().sum();
     for weight in &mut weights {
@@ -458,28 +641,31 @@ fn weights(k: usize, prior_weight: f64, ramp: bool) -> Vec<f64> {
 }
 
 /// ln Σ exp(terms).
+#[inline(always)]
 fn ln_sum_exp(terms: &[f64]) -> f64 {
-    // Four at a time: one maximum after the other would wait for the one before.
-    let mut lanes = [f64::NEG_INFINITY; 4];
-    let chunks = terms.chunks_exact(4);
-    for rest in chunks.remainder() {
-        lanes[0] = lanes[0].max(*rest);
-    }
+    // Several at a time: one after the other would wait for the one before.
+    const LANES: usize = 8;
+    let mut lanes = [f64::NEG_INFINITY; LANES];
+    let (chunks, rest) = terms.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, term) in lanes.iter_mut().zip(chunk) {
             *lane = if *term > *lane { *term } else { *lane };
         }
     }
-    let max = lanes[0].max(lanes[1]).max(lanes[2].max(lanes[3]));
+    let max = lanes
+        .iter()
+        .chain(rest)
+        .fold(f64::NEG_INFINITY, |a, b| a.max(*b));
     if max == f64::NEG_INFINITY {
         return max;
     }
-    // Terms below exp(−37) of the largest are below its rounding.
-    let sum: f64 = terms
-        .iter()
-        .map(|t| t - max)
-        .filter(|d| *d > -37.0)
-        .map(exp)
-        .sum();
-    max + log(sum)
+    let mut sums = [0.0; LANES];
+    for chunk in chunks {
+        for (sum, term) in sums.iter_mut().zip(chunk) {
+            *sum += special::exp(term - max);
+        }
+    }
+    let sum: f64 = sums.iter().sum();
+    let rest: f64 = rest.iter().map(|t| special::exp(t - max)).sum();
+    max + log(sum + rest)
 }

@@ -7,23 +7,43 @@ use std::cmp::Ordering;
 
 use crate::study::record::{Direction, TrialRecord, TrialState};
 
+/// The most good trials of a study with one direction.
+const MOST: usize = 25;
+
+/// The best trials of a study with one direction, kept as trials are added.
+#[derive(Default)]
+pub(super) struct Ranking(Vec<(Key, usize)>);
+
+impl Ranking {
+    /// Adds trial `i`, which comes after all others.
+    pub(super) fn add(&mut self, i: usize, trial: &TrialRecord, direction: Direction) {
+        let key = key(trial, direction);
+        let at = self
+            .0
+            .partition_point(|(other, _)| compare(other, &key) != Ordering::Greater);
+        self.0.insert(at, (key, i));
+        self.0.truncate(MOST);
+    }
+
+    /// The good ones of `n` trials, ascending.
+    pub(super) fn good(&self, n: usize) -> Vec<usize> {
+        let best = self.0.iter().take(n.div_ceil(10).min(MOST));
+        let mut good: Vec<usize> = best.map(|(_, i)| *i).collect();
+        good.sort_unstable();
+        good
+    }
+}
+
 /// For each of `trials` (complete or pruned, by number), whether it is among the good.
 pub(super) fn good(trials: &[&TrialRecord], directions: &[Direction]) -> Vec<bool> {
     let tenth = trials.len().div_ceil(10);
     let mut good = vec![false; trials.len()];
     if let &[direction] = directions {
-        let n = tenth.min(25);
-        let mut keys: Vec<(Key, usize)> = trials
-            .iter()
-            .enumerate()
-            .map(|(i, t)| (key(t, direction), i))
-            .collect();
-        // Equal keys keep the order of trials.
-        let order = |a: &(Key, usize), b: &(Key, usize)| compare(&a.0, &b.0).then(a.1.cmp(&b.1));
-        if n > 0 && n < keys.len() {
-            keys.select_nth_unstable_by(n - 1, order);
+        let mut ranking = Ranking::default();
+        for (i, trial) in trials.iter().enumerate() {
+            ranking.add(i, trial, direction);
         }
-        for &(_, i) in &keys[..n] {
+        for i in ranking.good(trials.len()) {
             good[i] = true;
         }
     } else {
@@ -34,13 +54,16 @@ pub(super) fn good(trials: &[&TrialRecord], directions: &[Direction]) -> Vec<boo
     good
 }
 
-/// Smaller is better: complete trials by loss, then pruned ones, those that got further first.
+/// Smaller is better: complete trials by loss, and pruned ones whose pruner knows what they would have been worth, then
+/// the other pruned ones, those that got further first.
 type Key = (u8, f64, f64);
 
 fn key(trial: &TrialRecord, direction: Direction) -> Key {
+    if let Some(value) = trial.expected() {
+        return (0, direction.loss(value), 0.0);
+    }
     if trial.state == TrialState::Complete {
-        let loss = trial.values.first().map(|v| direction.loss(*v));
-        return (0, loss.unwrap_or(f64::INFINITY), 0.0);
+        return (0, f64::INFINITY, 0.0);
     }
     match trial.intermediate.last_key_value() {
         Some((&step, value)) => {
@@ -60,7 +83,11 @@ fn compare(a: &Key, b: &Key) -> Ordering {
 }
 
 /// The `n` best of several directions; pruned trials come after all complete ones, by number.
-fn best_together(trials: &[&TrialRecord], directions: &[Direction], n: usize) -> Vec<usize> {
+pub(in crate::study) fn best_together(
+    trials: &[&TrialRecord],
+    directions: &[Direction],
+    n: usize,
+) -> Vec<usize> {
     let losses = |i: usize| -> Vec<f64> {
         let values = trials[i].values.iter().zip(directions);
         values.map(|(v, d)| d.loss(*v)).collect()
