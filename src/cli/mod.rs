@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     max_term_width = 110,
     after_help = "Examples:
   automl study configs/churn.yaml
+  automl optimize space.yaml --trials 200 -- python3 objective.py
   automl trials churn
   automl predict --model churn@staging --input new.csv --output scored.csv"
 )]
@@ -33,6 +34,14 @@ struct Cli {
 enum Command {
     /// Search, refit the best, score it on the holdout, register it.
     Study(commands::study::StudyArgs),
+    /// Optimize a program of your own, in any language.
+    Optimize(commands::optimize::OptimizeArgs),
+    /// Begin the next trial of a space file and print it, for scripts.
+    Ask(commands::ask_tell::AskArgs),
+    /// End a trial of `ask` with its value or the reason why there is none.
+    Tell(commands::ask_tell::TellArgs),
+    /// Show how much each parameter of a study matters.
+    Importance(commands::importance::ImportanceArgs),
     /// List the studies of a store.
     Studies(commands::trials::StudiesArgs),
     /// List the trials of a study.
@@ -93,6 +102,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let ending = match cli.command {
         Command::Study(args) => commands::study::run(args),
+        Command::Optimize(args) => commands::optimize::run(args),
+        Command::Ask(args) => commands::ask_tell::ask(args),
+        Command::Tell(args) => commands::ask_tell::tell(args),
+        Command::Importance(args) => commands::importance::run(args),
         Command::Studies(args) => commands::trials::studies(args),
         Command::Trials(args) => commands::trials::trials(args),
         Command::Best(args) => commands::trials::best(args),

@@ -2,6 +2,16 @@
 
 use std::io::{self, Write};
 
+/// Prints a line to stdout. When its reader went away (`automl study FILE | head`), the work goes on without: what it leaves
+/// behind is in the store.
+macro_rules! print_line {
+    ($($argument:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($argument)*);
+    }};
+}
+pub(super) use print_line;
+
 /// An error with its causes on one line, each said once.
 pub(super) fn chain(error: &anyhow::Error) -> String {
     let mut text = String::new();

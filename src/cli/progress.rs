@@ -59,6 +59,8 @@ impl Observer for Bar {
                 let learner = learner.map_or(String::new(), |l| format!(" {l}"));
                 format!("best {} (#{}{learner})", score(best.values[0]), best.number)
             }
+            // Several directions have no single best.
+            None if progress.complete > 0 => format!("{} complete", progress.complete),
             None => "no complete trial yet".to_owned(),
         };
         if progress.failed > 0 {

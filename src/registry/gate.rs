@@ -21,8 +21,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value as Json, json};
 
 use super::RegistryError;
-use super::resolve::nearest;
 use super::version::{Primary, Stage, VersionRecord};
+use crate::names;
 
 /// How a metric is compared with a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,7 +404,7 @@ fn compare(version: &VersionRecord, metric: &str, comparison: Comparison, bound:
 }
 
 fn not_measured(version: &VersionRecord, metric: &str) -> String {
-    if let Some(near) = nearest(metric, version.metrics.keys()) {
+    if let Some(near) = names::nearest(metric, version.metrics.keys().map(String::as_str)) {
         return format!("`{metric}` was not measured; did you mean `{near}`?");
     }
     let known: Vec<&str> = version.metrics.keys().map(String::as_str).collect();

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::names;
+
 use super::version::{Stage, VersionRecord};
 use super::{Registry, RegistryError};
 
@@ -72,21 +74,8 @@ pub(super) fn models_hint(name: &str, known: &[String]) -> String {
     if known.is_empty() {
         return "none is registered yet; `automl study FILE` registers one".to_owned();
     }
-    if let Some(near) = nearest(name, known) {
+    if let Some(near) = names::nearest(name, known.iter().map(String::as_str)) {
         return format!("did you mean `{near}`?");
     }
     format!("there is {}", known.join(", "))
-}
-
-/// The known name that differs from `name` by a slip of the keyboard.
-pub(super) fn nearest<'a>(
-    name: &str,
-    known: impl IntoIterator<Item = &'a String>,
-) -> Option<&'a String> {
-    known
-        .into_iter()
-        .map(|other| (strsim::damerau_levenshtein(name, other), other))
-        .filter(|(distance, other)| *distance <= 1 + other.chars().count() / 4)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, other)| other)
 }

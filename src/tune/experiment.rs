@@ -12,10 +12,12 @@ use serde_json::Value as Json;
 
 use crate::data::table::{Kind, Task};
 use crate::learn::preprocess::{Categories, Missing, PRESETS, Preprocess};
+use crate::study::pruner::{self, Pruner, PrunerError};
 use crate::study::sampler::{self, Sampler, SamplerError};
 use crate::study::space::Value;
+use crate::study::stopper::{self, Stopper};
 
-use super::search::ParamSpec;
+use super::params::ParamSpec;
 use super::yaml::{Ordered, ValueOr, YamlError, closest, parse, plain, value_or};
 
 /// An experiment as written.
@@ -195,10 +197,18 @@ pub struct SearchPart {
     /// No trial begins after this many seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<f64>,
+    /// A trial that runs longer than so many seconds is a failed trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_timeout: Option<f64>,
+    /// What ends the search before all trials have run, by the names of the table of stoppers.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stop: BTreeMap<String, Json>,
     /// How many trials run at once. It is part of what the study is; threads are not.
     pub concurrency: usize,
     /// What proposes parameters: a name, or `{name: {setting: value}}`.
     pub sampler: SamplerSpec,
+    /// What stops trials between folds: a name, or `{name: {setting: value}}`.
+    pub pruner: PrunerSpec,
     /// The learners to choose from.
     pub learners: Vec<String>,
     /// Their parameters; see [`super::search`].
@@ -213,8 +223,11 @@ impl Default for SearchPart {
         SearchPart {
             trials: 100,
             timeout: None,
+            trial_timeout: None,
+            stop: BTreeMap::new(),
             concurrency: 4,
-            sampler: SamplerSpec::Name("tpe".to_owned()),
+            sampler: SamplerSpec::default(),
+            pruner: PrunerSpec::Name("none".to_owned()),
             learners: vec!["random_forest".to_owned(), "gbt".to_owned()],
             params: Ordered::default(),
             enqueue: Vec::new(),
@@ -254,6 +267,9 @@ pub enum CalibrationSpec {
     Auto,
 }
 
+/// What proposes parameters when nothing is written.
+pub const DEFAULT_SAMPLER: &str = "tpe";
+
 /// A sampler by name, or with settings.
 #[derive(Clone, Debug, Serialize)]
 #[serde(untagged)]
@@ -272,6 +288,28 @@ impl<'de> Deserialize<'de> for SamplerSpec {
             ValueOr::Value(name) => Ok(SamplerSpec::Name(name.to_string())),
             ValueOr::List(_) => Err(D::Error::custom(format!("this must be {WHAT}"))),
             ValueOr::Keys(settings) => Ok(SamplerSpec::Settings(settings)),
+        }
+    }
+}
+
+/// A pruner by name, or with settings.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum PrunerSpec {
+    /// With its defaults.
+    Name(String),
+    /// One name with its settings.
+    Settings(BTreeMap<String, Json>),
+}
+
+impl<'de> Deserialize<'de> for PrunerSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const WHAT: &str =
+            "a pruner such as `racing`, or one with settings such as `{racing: {chance: 0.02}}`";
+        match value_or(deserializer, WHAT, false)? {
+            ValueOr::Value(name) => Ok(PrunerSpec::Name(name.to_string())),
+            ValueOr::List(_) => Err(D::Error::custom(format!("this must be {WHAT}"))),
+            ValueOr::Keys(settings) => Ok(PrunerSpec::Settings(settings)),
         }
     }
 }
@@ -306,7 +344,7 @@ impl Experiment {
     /// # Errors
     /// Anything that could be known to be wrong before reading the data, with its place.
     pub fn parse(text: &str, file: &str) -> Result<Self, YamlError> {
-        let experiment: Experiment = parse(text, file)?;
+        let experiment: Experiment = parse(text, file, "`name` and `data`")?;
         experiment
             .check()
             .map_err(|what| YamlError::new(format!("{file}: {what}")))?;
@@ -341,15 +379,18 @@ impl Experiment {
         if self.search.concurrency == 0 {
             return Err("search.concurrency: must be at least 1".to_owned());
         }
-        if self
-            .search
-            .timeout
-            .is_some_and(|t| !(t.is_finite() && t > 0.0))
-        {
-            return Err("search.timeout: must be a number of seconds above 0".to_owned());
+        for (key, limit) in [
+            ("timeout", self.search.timeout),
+            ("trial_timeout", self.search.trial_timeout),
+        ] {
+            if limit.is_some_and(|t| Duration::try_from_secs_f64(t).is_err() || t <= 0.0) {
+                return Err(format!("search.{key}: must be a number of seconds above 0"));
+            }
         }
+        self.stoppers()?;
         self.preprocess()?;
         self.sampler()?;
+        self.pruner()?;
         Ok(())
     }
 
@@ -380,10 +421,7 @@ impl Experiment {
 
     /// The sampler's name in the table of samplers.
     pub fn sampler_name(&self) -> &str {
-        match &self.search.sampler {
-            SamplerSpec::Name(name) => name,
-            SamplerSpec::Settings(map) => map.keys().next().map_or("", String::as_str),
-        }
+        self.search.sampler.name()
     }
 
     /// The sampler that the file names.
@@ -391,20 +429,93 @@ impl Experiment {
     /// # Errors
     /// An unknown sampler or setting.
     pub fn sampler(&self) -> Result<Box<dyn Sampler>, String> {
-        let settings = match &self.search.sampler {
+        self.search.sampler.build("search.sampler")
+    }
+}
+
+impl Default for SamplerSpec {
+    fn default() -> Self {
+        SamplerSpec::Name(DEFAULT_SAMPLER.to_owned())
+    }
+}
+
+impl SamplerSpec {
+    /// The name in the table of samplers.
+    pub fn name(&self) -> &str {
+        match self {
+            SamplerSpec::Name(name) => name,
+            SamplerSpec::Settings(map) => map.keys().next().map_or("", String::as_str),
+        }
+    }
+
+    /// The sampler. Messages begin with `key`, where it is written.
+    ///
+    /// # Errors
+    /// An unknown sampler or setting.
+    pub fn build(&self, key: &str) -> Result<Box<dyn Sampler>, String> {
+        let settings = match self {
             SamplerSpec::Name(_) => Json::Object(serde_json::Map::new()),
             SamplerSpec::Settings(map) if map.len() == 1 => {
                 map.values().next().cloned().unwrap_or_default()
             }
             SamplerSpec::Settings(_) => {
-                return Err("search.sampler: write one name, as in `sampler: {tpe: {n_startup_trials: 20}}`".to_owned());
+                return Err(format!(
+                    "{key}: write one name, as in `sampler: {{tpe: {{n_startup_trials: 20}}}}`"
+                ));
             }
         };
-        sampler::by_name(self.sampler_name(), &settings).map_err(|error| match error {
+        sampler::by_name(self.name(), &settings).map_err(|error| match error {
             SamplerError::Param { sampler, what } => {
-                format!("search.sampler: {sampler}: {}", plain(&what))
+                format!("{key}: {sampler}: {}", plain(&what))
             }
-            other => format!("search.sampler: {other}"),
+            other => format!("{key}: {other}"),
+        })
+    }
+}
+
+impl Experiment {
+    /// What ends the search early.
+    ///
+    /// # Errors
+    /// An unknown stopper or setting.
+    pub fn stoppers(&self) -> Result<Vec<Box<dyn Stopper>>, String> {
+        let build = |(name, setting): (&String, &Json)| {
+            stopper::by_name(name, setting)
+                .map_err(|e| format!("search.stop: {}", plain(&e.to_string())))
+        };
+        self.search.stop.iter().map(build).collect()
+    }
+
+    /// The pruner's name in the table of pruners.
+    pub fn pruner_name(&self) -> &str {
+        match &self.search.pruner {
+            PrunerSpec::Name(name) => name,
+            PrunerSpec::Settings(map) => map.keys().next().map_or("", String::as_str),
+        }
+    }
+
+    /// The pruner that the file names.
+    ///
+    /// # Errors
+    /// An unknown pruner or setting.
+    pub fn pruner(&self) -> Result<Box<dyn Pruner>, String> {
+        let settings = match &self.search.pruner {
+            PrunerSpec::Name(_) => Json::Null,
+            PrunerSpec::Settings(map) if map.len() == 1 => {
+                map.values().next().cloned().unwrap_or_default()
+            }
+            PrunerSpec::Settings(_) => {
+                return Err(
+                    "search.pruner: write one name, as in `pruner: {racing: {chance: 0.02}}`"
+                        .to_owned(),
+                );
+            }
+        };
+        pruner::by_name(self.pruner_name(), &settings).map_err(|error| match error {
+            PrunerError::Param { pruner, what } => {
+                format!("search.pruner: {pruner}: {}", plain(&what))
+            }
+            other => format!("search.pruner: {other}"),
         })
     }
 }

@@ -26,7 +26,7 @@ use crate::study::space::{Domain, Params, Value};
 use crate::study::trial::Trial;
 
 use super::experiment::{CalibrationSpec, Experiment, preset};
-use super::search::{self, PREPROCESS, Search};
+use super::search::{PREPROCESS, Search};
 use super::yaml::YamlError;
 
 /// Why an experiment cannot run.
@@ -84,6 +84,17 @@ pub enum JobError {
     Score(MetricError),
 }
 
+/// What a trial reports of its folds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reports {
+    /// The score of each fold, after all have run at once.
+    AllScores,
+    /// The mean of the folds so far.
+    Means,
+    /// The score of each fold.
+    Scores,
+}
+
 /// An experiment that is ready to be searched.
 pub struct Job {
     /// What was written.
@@ -101,6 +112,7 @@ pub struct Job {
     encodings: BTreeMap<String, Encoded>,
     /// Target values of the test rows, per fold.
     pub(super) truths: Vec<Vec<f64>>,
+    reports: Reports,
 }
 
 impl Job {
@@ -216,7 +228,14 @@ impl Job {
             .iter()
             .map(|f| f.test.iter().map(value).collect())
             .collect();
+        let pruner = experiment.pruner().map_err(setting)?;
+        let reports = match (pruner.name(), pruner.blocks()) {
+            ("none", _) => Reports::AllScores,
+            (_, true) => Reports::Scores,
+            (_, false) => Reports::Means,
+        };
         Ok(Job {
+            reports,
             experiment,
             dataset,
             split,
@@ -271,8 +290,12 @@ impl Job {
     /// Cross-validates the parameters of a trial: the objective of the study. Notes the learner and the score of each
     /// fold; the value is their mean.
     ///
+    /// Folds are reported as steps 1, 2, …. Without a pruner they run at once and their scores are reported. With one they run
+    /// one after the other, in the same order for every trial: what is reported is the score of the fold if the pruner
+    /// compares trials fold by fold, else the mean so far.
+    ///
     /// # Errors
-    /// [`Stop::Failed`] when the parameters cannot be fitted or scored.
+    /// [`Stop::Failed`] when the parameters cannot be fitted or scored, [`Stop::Pruned`] when the pruner says so.
     pub fn objective(&self, trial: &mut Trial) -> Result<f64, Stop> {
         Ok(self.evaluate(trial)?.0)
     }
@@ -281,7 +304,7 @@ impl Job {
     /// fold after the other, row-major. What they were made of is told by [`Job::key`].
     ///
     /// # Errors
-    /// [`Stop::Failed`] when the parameters cannot be fitted or scored.
+    /// As [`Job::objective`].
     pub fn evaluate(&self, trial: &mut Trial) -> Result<(f64, Vec<f64>), Stop> {
         let name = self.search.learner(trial.params());
         let learner = self.learner(&name, trial.params())?;
@@ -289,14 +312,44 @@ impl Job {
         let seed = trial.seed().child("fit", 0);
         trial.note("dataset", self.dataset.name.as_str());
         trial.note("learner", name.as_str());
-        let predictions =
-            encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed)?;
-        let mut scores = Vec::with_capacity(self.folds.len());
-        for ((truth, predicted), fold) in self.truths.iter().zip(&predictions).zip(&self.folds) {
+        let (dataset, folds) = (&self.dataset, &self.folds);
+        let score = |fold: usize, predicted: &[f64]| {
+            let truth = &self.truths[fold];
             let given = self.scores(predicted, truth.len());
-            let weights = self.weights(&fold.test);
-            scores.push(self.metric.score(truth, given, weights.as_deref(), 0.5)?);
-        }
+            let weights = self.weights(&folds[fold].test);
+            self.metric.score(truth, given, weights.as_deref(), 0.5)
+        };
+        let mut scores: Vec<f64> = Vec::with_capacity(folds.len());
+        let predictions = match self.reports {
+            Reports::AllScores => {
+                let all = encoded.cross_predict(learner.as_ref(), dataset, folds, seed)?;
+                for (fold, predicted) in all.iter().enumerate() {
+                    scores.push(score(fold, predicted)?);
+                    trial.report(fold as i64 + 1, scores[fold]);
+                }
+                all
+            }
+            reports => {
+                let mut all = Vec::with_capacity(folds.len());
+                for fold in 0..folds.len() {
+                    let one = encoded.predict_fold(learner.as_ref(), dataset, folds, fold, seed)?;
+                    scores.push(score(fold, &one)?);
+                    all.push(one);
+                    let so_far = scores.iter().sum::<f64>() / scores.len() as f64;
+                    let value = match reports {
+                        Reports::Scores => scores[fold],
+                        _ => so_far,
+                    };
+                    trial.report(fold as i64 + 1, value);
+                    // After the last fold there is nothing to save.
+                    if scores.len() < folds.len() && trial.should_prune() {
+                        trial.note("folds", scores.as_slice());
+                        return Err(Stop::Pruned);
+                    }
+                }
+                all
+            }
+        };
         trial.note("folds", scores.as_slice());
         if let Some(memory) = peak_memory() {
             trial.note("peak_memory_bytes", memory);
@@ -310,7 +363,7 @@ impl Job {
     pub fn key(&self, number: u64, params: &Params) -> String {
         let params = params
             .iter()
-            .map(|(name, value)| json!([name, search::json(&value)]));
+            .map(|(name, value)| json!([name, crate::tune::params::json(&value)]));
         json!({
             "experiment": self.fingerprint(),
             "seed": self.experiment.seed,

@@ -1,159 +1,26 @@
-//! The grammar of `search.params`, and the space that an experiment's learners make.
+//! The space that an experiment's learners make.
 //!
-//! A parameter is a fixed value or a domain: `{float: [0.01, 0.3], log: true}`, `{int: [2, 10]}`, `{categorical: [a, b]}`,
-//! with an optional `step` and an optional `when: {other: value}`. A fixed value that is keys with values itself is written
-//! `{value: {…}}`. In an experiment, `learner.name` belongs to that
-//! learner and exists only when it is chosen; `preprocess` chooses among presets. A learner of which no parameter is
-//! given is searched over the default space of its table entry.
+//! Parameters are written as [`super::params`] says. `learner.name` belongs to that learner and exists only when it is
+//! chosen; `preprocess` chooses among presets. A learner of which no parameter is given is searched over the default
+//! space of its table entry.
 
 use std::collections::BTreeMap;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::learn::learner::LearnError;
 use crate::learn::preprocess::PRESETS;
 use crate::learn::table::{self, LearnerEntry};
-use crate::study::declared::{DeclaredError, Param, Space};
-use crate::study::space::{Domain, Params, SpaceError, Value};
+use crate::study::declared::{Param, Space};
+use crate::study::space::{Domain, Params, Value};
 
-use super::yaml::{Ordered, ValueOr, YamlError, at, closest, parse, plain, value_or};
+use super::params::{ParamSpec, json, misplaced};
+use super::yaml::{Ordered, YamlError, at, closest, parse, plain};
 
 /// The parameter that names the learner.
 pub const LEARNER: &str = "learner";
 /// The parameter that names the preset of preprocessing.
 pub const PREPROCESS: &str = "preprocess";
-
-/// One parameter as written.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub enum ParamSpec {
-    /// A domain to search.
-    Search(SearchSpec),
-    /// A value that does not change.
-    Fixed(#[serde(serialize_with = "as_written")] Json),
-}
-
-/// Keys with values below `value`, so that they can be read again.
-fn as_written<S: serde::Serializer>(value: &Json, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Json::Object(_) => serializer.collect_map([("value", value)]),
-        other => other.serialize(serializer),
-    }
-}
-
-impl<'de> Deserialize<'de> for ParamSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WHAT: &str =
-            "one value, or a domain such as `{float: [0.01, 0.3], log: true}` or `{int: [2, 10]}`";
-        let search: SearchSpec = match value_or(deserializer, WHAT, true)? {
-            ValueOr::Value(value) => return Ok(ParamSpec::Fixed(json(&value))),
-            ValueOr::List(list) => return Ok(ParamSpec::Fixed(Json::Array(list))),
-            ValueOr::Keys(search) => search,
-        };
-        let SearchSpec {
-            value: Some(value), ..
-        } = search
-        else {
-            return Ok(ParamSpec::Search(search));
-        };
-        let alone = search.float.is_none()
-            && search.int.is_none()
-            && search.categorical.is_none()
-            && !search.log
-            && search.step.is_none()
-            && search.when.is_empty();
-        if !alone {
-            let what = "`value` is fixed and goes with no other key; remove the others";
-            return Err(D::Error::custom(what));
-        }
-        Ok(ParamSpec::Fixed(value))
-    }
-}
-
-/// A domain as written.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SearchSpec {
-    /// A fixed value of any form, for those that are keys with values themselves.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub value: Option<Json>,
-    /// Bounds of real numbers.
-    #[serde(
-        default,
-        deserialize_with = "bounds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub float: Option<[f64; 2]>,
-    /// Bounds of whole numbers.
-    #[serde(
-        default,
-        deserialize_with = "bounds",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub int: Option<[i64; 2]>,
-    /// Choices.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub categorical: Option<Vec<Value>>,
-    /// Whether the scale is logarithmic.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub log: bool,
-    /// Distance of allowed values.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub step: Option<f64>,
-    /// Other parameters and the values at which this one exists.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub when: BTreeMap<String, OneOrMany>,
-}
-
-/// Two numbers. A list of another length is said to be one, where an array would stop at its third item.
-fn bounds<'de, T: Copy + Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<[T; 2]>, D::Error> {
-    match Vec::<T>::deserialize(deserializer)?[..] {
-        [low, high] => Ok(Some([low, high])),
-        ref other => Err(D::Error::custom(format!(
-            "there must be two bounds, as in `[1, 10]`, not {}",
-            other.len()
-        ))),
-    }
-}
-
-/// One value or a list of them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "this must be a value or a list of values, as in `when: {gbt.max_depth: [2, 3]}`"
-)]
-pub enum OneOrMany {
-    /// Several.
-    Many(Vec<Value>),
-    /// One.
-    One(Value),
-}
-
-impl SearchSpec {
-    /// The checked domain, or what is wrong with it.
-    pub fn domain(&self) -> Result<Domain, String> {
-        let text = |e: SpaceError| e.to_string();
-        match (self.float, self.int, &self.categorical) {
-            (Some([low, high]), None, None) => Domain::float(low, high, self.step, self.log).map_err(text),
-            (None, Some([low, high]), None) => {
-                let step = self.step.unwrap_or(1.0);
-                if step.fract() != 0.0 {
-                    return Err(format!("the step of an int must be a whole number, not {step}"));
-                }
-                Domain::int(low, high, step as i64, self.log).map_err(text)
-            }
-            (None, None, Some(choices)) if !self.log && self.step.is_none() => {
-                Domain::categorical(choices.iter().cloned()).map_err(text)
-            }
-            (None, None, Some(_)) => Err("a categorical parameter has no `log` and no `step`".to_owned()),
-            _ => Err("write exactly one of `float: [low, high]`, `int: [low, high]` and `categorical: [a, b]`".to_owned()),
-        }
-    }
-}
 
 /// The space of an experiment and what in it is fixed.
 #[derive(Clone, Debug)]
@@ -227,34 +94,15 @@ impl Search {
                     search.add(entry, name, spec, several)?;
                 }
             } else {
-                let defaults: Ordered<ParamSpec> = parse(entry.space, entry.name)?;
+                let defaults: Ordered<ParamSpec> = parse(entry.space, entry.name, "one parameter")?;
                 for (name, spec) in &defaults.0 {
                     search.add(entry, &format!("{}.{name}", entry.name), spec, several)?;
                 }
             }
         }
         let Builder { space, fixed, .. } = search;
-        let space = Space::new(space).map_err(|error| {
-            let mut what = error.to_string();
-            let name = match &error {
-                DeclaredError::Duplicate { name }
-                | DeclaredError::LaterCondition { name, .. }
-                | DeclaredError::ConditionValue { name, .. }
-                | DeclaredError::EmptyCondition { name, .. } => name,
-                DeclaredError::UnknownCondition { name, on, known } => {
-                    if known.is_empty() {
-                        what = what.replace("; known: ", "; none is declared before it");
-                    } else if let Some(hint) = closest(on, known.split(", ")) {
-                        what.push_str(&format!("; did you mean `{hint}`?"));
-                    }
-                    name
-                }
-            };
-            match params.0.iter().find(|(n, _)| n == name) {
-                Some((_, spec)) => at(spec, file, &what),
-                None => at_file(file, &format!("search.params: {what}")),
-            }
-        })?;
+        let space =
+            Space::new(space).map_err(|error| misplaced(&error, params, "search.params", file))?;
         let learners = entries.iter().map(|e| e.name.to_owned()).collect();
         Ok(Search {
             space,
@@ -311,18 +159,8 @@ impl Search {
     }
 }
 
-/// A value as JSON.
-pub fn json(value: &Value) -> Json {
-    // Values are plain data; a number that is not finite has no JSON form and becomes null.
-    serde_json::to_value(value).unwrap_or(Json::Null)
-}
-
 fn owner(name: &str) -> Option<&str> {
     name.split_once('.').map(|(owner, _)| owner)
-}
-
-fn at_file(file: &str, what: &str) -> YamlError {
-    YamlError::new(format!("{file}: {what}"))
 }
 
 struct Builder<'a> {
@@ -333,7 +171,7 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn error(&self, what: &str) -> YamlError {
-        at_file(self.file, what)
+        YamlError::new(format!("{}: {what}", self.file))
     }
 
     fn preprocess(&mut self, spec: &serde_saphyr::Spanned<ParamSpec>) -> Result<(), YamlError> {
@@ -390,14 +228,7 @@ impl Builder<'_> {
         if several && !search.when.contains_key(LEARNER) {
             param = param.when(LEARNER, [entry.name]);
         }
-        for (on, values) in &search.when {
-            let values = match values {
-                OneOrMany::One(value) => vec![value.clone()],
-                OneOrMany::Many(values) => values.clone(),
-            };
-            param = param.when(on.as_str(), values);
-        }
-        self.space.push(param);
+        self.space.push(search.conditions(param));
         Ok(())
     }
 

@@ -20,14 +20,18 @@ impl YamlError {
     }
 }
 
-/// Reads a document. `file` is how messages call it.
+/// Reads a document. `file` is how messages call it, `least` what it must have.
 ///
 /// # Errors
 /// Not YAML, an unknown or duplicate key, a value of the wrong type; each with its place.
-pub(super) fn parse<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, YamlError> {
+pub(super) fn parse<T: DeserializeOwned>(
+    text: &str,
+    file: &str,
+    least: &str,
+) -> Result<T, YamlError> {
     if text.trim().is_empty() {
         return Err(YamlError::new(format!(
-            "{file}: the file is empty; it needs at least `name` and `data`"
+            "{file}: the file is empty; it needs at least {least}"
         )));
     }
     serde_saphyr::from_str(text).map_err(|error| {

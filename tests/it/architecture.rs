@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// The floor of every room under `src/`.
 const FLOORS: &[(&str, u32)] = &[
     ("seed", 0),
-    ("simd", 0),
     ("clock", 0),
     ("fsio", 0),
+    ("names", 0),
     ("stats", 0),
     ("db", 1),
     ("data", 1),

@@ -13,6 +13,10 @@ use crate::program::{Desk, config, config_path, small_table, text};
 const VERBS: &[&[&str]] = &[
     &[],
     &["study"],
+    &["optimize"],
+    &["ask"],
+    &["tell"],
+    &["importance"],
     &["studies"],
     &["trials"],
     &["best"],
@@ -643,4 +647,23 @@ fn the_churn_config_is_the_reference_search() {
     assert_eq!(experiment.cv.folds, 5);
     assert_eq!(experiment.search.learners, ["random_forest", "gbt"]);
     assert_eq!(experiment.search.params.0.len(), 12);
+}
+
+/// `automl study FILE | head`: the reader goes away, the study comes to its end.
+#[test]
+fn a_study_outlives_the_reader_of_its_output() {
+    let desk = small("registry: {model: m}\n");
+    let mut child = desk
+        .command(&["study", "e.yaml"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    let versions = desk.json(&["registry", "list", "--format", "json"]);
+    assert!(versions.to_string().contains("\"version\":1"), "{versions}");
 }

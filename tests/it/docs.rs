@@ -9,10 +9,13 @@ use automl::learn::linear::ElasticNetParams;
 use automl::learn::metric::METRICS;
 use automl::learn::preprocess::{PRESETS, Preprocess};
 use automl::learn::table::LEARNERS;
+use automl::study::pruner::PRUNERS;
 use automl::study::sampler::SAMPLERS;
 use automl::study::sampler::tpe::TpeParams;
+use automl::study::stopper::STOPPERS;
 use automl::tune::experiment::Experiment;
 use automl::tune::search::Search;
+use automl::tune::space_file::SpaceFile;
 use serde::Serialize;
 use serde_json::Value as Json;
 
@@ -58,6 +61,8 @@ fn every_name_that_can_be_written_is_described() {
     };
     METRICS.iter().for_each(|m| row("metric", m.name));
     SAMPLERS.iter().for_each(|s| row("sampler", s.name));
+    PRUNERS.iter().for_each(|p| row("pruner", p.name));
+    STOPPERS.iter().for_each(|s| row("stopper", s.name));
     PRESETS.iter().for_each(|p| row("preset", p.name));
     keys(&Preprocess::default())
         .iter()
@@ -128,6 +133,23 @@ fn every_experiment_in_documents_and_configs_can_be_read() {
         }
     }
     assert!(seen >= 6, "only {seen} experiments were found");
+}
+
+#[test]
+fn every_space_file_in_documents_can_be_read() {
+    let mut seen = 0;
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        for block in text.split("```yaml\n").skip(1) {
+            let block = block.split("```").next().unwrap_or(block);
+            if block.starts_with("direction") {
+                let file = path.display().to_string();
+                SpaceFile::parse(block, &file).unwrap_or_else(|e| panic!("{e}"));
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 1, "no space file was found");
 }
 
 #[test]

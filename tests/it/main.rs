@@ -10,6 +10,7 @@ mod docs;
 mod learner_options;
 mod learner_quality;
 mod onnx;
+mod optimize;
 mod optuna_interop;
 mod portable;
 mod predict_agrees;

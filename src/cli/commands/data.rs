@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 
-use crate::cli::{Ending, output::thousands};
+use crate::cli::Ending;
+use crate::cli::output::{print_line, thousands};
 use crate::data::{synthetic, telco};
 use crate::fsio;
 use crate::tune::experiment::Experiment;
@@ -60,7 +61,7 @@ pub(crate) fn run(args: DataArgs) -> anyhow::Result<Ending> {
             output,
         } => {
             let bytes = telco::fetch(&output)?;
-            println!(
+            print_line!(
                 "telco  {} bytes, sha256 {}…  → {}",
                 thousands(bytes),
                 &telco::SHA256[..8],

@@ -1,10 +1,13 @@
 //! One file per verb.
 
+pub(super) mod ask_tell;
 pub(super) mod data;
 pub(super) mod explain;
 pub(super) mod export;
 pub(super) mod import;
+pub(super) mod importance;
 pub(super) mod list;
+pub(super) mod optimize;
 pub(super) mod predict;
 mod register;
 pub(super) mod registry;

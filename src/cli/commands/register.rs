@@ -7,6 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
 
+use crate::cli::output::print_line;
 use crate::cli::{Ending, StoreArg};
 use crate::data::table::Task;
 use crate::fsio;
@@ -102,7 +103,7 @@ pub(crate) fn run(args: RegisterArgs) -> anyhow::Result<Ending> {
     crate::registry::check_name(&new.model)?;
     let registry = Registry::open(&Store::open(&args.store.store)?)?;
     let registered = registry.register(&new)?;
-    println!(
+    print_line!(
         "{} v{}: {}{}",
         new.model,
         registered.version,

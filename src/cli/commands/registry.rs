@@ -3,7 +3,8 @@
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::cli::{Ending, Format, StoreArg, output};
+use crate::cli::output::{self, print_line};
+use crate::cli::{Ending, Format, StoreArg};
 use crate::registry::{Gate, Registry, RegistryError, Rule, Stage, VersionRecord, evaluate};
 use crate::tracking::Store;
 
@@ -104,12 +105,15 @@ pub(crate) fn run(args: RegistryArgs) -> anyhow::Result<Ending> {
         } => promote(&open(&store)?, &version, stage, &why, rules),
         RegistryCommand::Rollback { model, why, store } => {
             let moved = open(&store)?.rollback(&model, &why)?;
-            println!(
+            print_line!(
                 "{} v{}: {} → {}",
-                moved.model, moved.version, moved.from, moved.to
+                moved.model,
+                moved.version,
+                moved.from,
+                moved.to
             );
             if let Some(replaced) = moved.replaced {
-                println!("{} v{replaced}: production → archived", moved.model);
+                print_line!("{} v{replaced}: production → archived", moved.model);
             }
             Ok(Ending::Done)
         }
@@ -241,12 +245,15 @@ fn promote(
     let report = report.transpose()?;
     match registry.promote(&version.model, version.version, to, why, report.as_ref()) {
         Ok(moved) => {
-            println!(
+            print_line!(
                 "{} v{}: {} → {}",
-                moved.model, moved.version, moved.from, moved.to
+                moved.model,
+                moved.version,
+                moved.from,
+                moved.to
             );
             if let Some(replaced) = moved.replaced {
-                println!("{} v{replaced}: production → archived", moved.model);
+                print_line!("{} v{replaced}: production → archived", moved.model);
             }
             Ok(Ending::Done)
         }
@@ -256,8 +263,8 @@ fn promote(
             to,
             report,
         }) => {
-            println!("{model} v{version} was not promoted to {to}: its gate refused");
-            println!("{report}");
+            print_line!("{model} v{version} was not promoted to {to}: its gate refused");
+            print_line!("{report}");
             Ok(Ending::No)
         }
         Err(error) => Err(error.into()),

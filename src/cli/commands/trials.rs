@@ -4,13 +4,13 @@ use std::io::{self, Write as _};
 
 use anyhow::bail;
 use clap::Args;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use crate::cli::{Ending, Format, StoreArg, output};
 use crate::study::record::{StudyRecord, TrialRecord, TrialState};
 use crate::study::storage::Storage;
 use crate::tracking::Store;
-use crate::tune::search;
+use crate::tune::params::object;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -194,7 +194,10 @@ pub(crate) fn show(args: ShowArgs) -> anyhow::Result<Ending> {
     }
 }
 
-fn load(store: &StoreArg, name: &str) -> anyhow::Result<(StudyRecord, Vec<TrialRecord>)> {
+pub(super) fn load(
+    store: &StoreArg,
+    name: &str,
+) -> anyhow::Result<(StudyRecord, Vec<TrialRecord>)> {
     let store = Store::open_existing(&store.store)?;
     let storage = store.storage();
     let Some(study) = storage.load_study(name)? else {
@@ -232,7 +235,7 @@ fn best_of<'a>(study: &StudyRecord, trials: &'a [TrialRecord]) -> Option<&'a Tri
     best
 }
 
-fn state(state: TrialState) -> &'static str {
+pub(super) fn state(state: TrialState) -> &'static str {
     match state {
         TrialState::Waiting => "WAITING",
         TrialState::Running => "RUNNING",
@@ -256,15 +259,11 @@ pub(super) fn counts(trials: &[TrialRecord]) -> Json {
 
 /// Parameters as a JSON object, in the order in which they were drawn.
 pub(super) fn params(trial: &TrialRecord) -> Json {
-    let pairs = trial
-        .params
-        .iter()
-        .map(|(name, value)| (name.to_owned(), search::json(&value)));
-    Json::Object(pairs.collect::<Map<_, _>>())
+    object(&trial.params)
 }
 
 /// JSON has no infinity: it becomes text, as in Optuna.
-fn number(value: f64) -> Json {
+pub(super) fn number(value: f64) -> Json {
     if value.is_finite() {
         json!(value)
     } else {
@@ -272,7 +271,7 @@ fn number(value: f64) -> Json {
     }
 }
 
-fn document(trial: &TrialRecord) -> Json {
+pub(super) fn document(trial: &TrialRecord) -> Json {
     let steps = trial
         .intermediate
         .iter()
@@ -303,7 +302,7 @@ fn print_documents(trials: &[TrialRecord]) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
-fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<Ending> {
+pub(super) fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<Ending> {
     if format == Format::Json {
         output::print_json(&document(trial))?;
         return Ok(Ending::Done);

@@ -5,7 +5,7 @@ mod version;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
@@ -157,7 +157,21 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
         Ok(score)
     });
     drawn.finish_and_clear();
-    if ended? == Ended::Stopped {
+    let ended = ended?;
+    if let Ended::Stopper { name: stopper, why } = &ended
+        && !args.quiet
+    {
+        let done = study.progress().finished();
+        eprintln!("ended by `{stopper}` after {done} trials: {why}");
+    }
+    if ended == Ended::Exhausted {
+        let done = study.progress().finished();
+        eprintln!(
+            "ended after {done} of {} trials: every point of the search space was tried",
+            search.trials
+        );
+    }
+    if ended == Ended::Stopped {
         let done = study.progress().finished();
         eprintln!(
             "stopped after {done} of {} trials; to continue: automl study {file} --resume",
@@ -241,9 +255,17 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
         }
     }
     let sampler = experiment.sampler().map_err(anyhow::Error::msg)?;
-    let mut study = Study::builder(name)
+    let mut builder = Study::builder(name);
+    for stopper in experiment.stoppers().map_err(anyhow::Error::msg)? {
+        builder = builder.stopper(stopper);
+    }
+    if let Some(seconds) = experiment.search.trial_timeout {
+        builder = builder.trial_timeout(Duration::from_secs_f64(seconds));
+    }
+    let mut study = builder
         .direction(job.direction())
         .sampler(sampler)
+        .pruner(experiment.pruner().map_err(anyhow::Error::msg)?)
         .seed(experiment.seed)
         .concurrency(experiment.search.concurrency)
         .storage(storage)

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as Json, json};
 
 use crate::cli::commands::trials;
-use crate::cli::output::{self, score, thousands};
+use crate::cli::output::{self, print_line, score, thousands};
 use crate::data::table::Task;
 use crate::learn::calibration::Method;
 use crate::learn::metric;
@@ -178,7 +178,7 @@ impl Report<'_> {
             .filter(|way| *way != choice.way)
             .map(shown)
             .collect();
-        println!(
+        print_line!(
             "final  {}  {} (each fold by what the others chose)   {}",
             shown(choice.way),
             self.job.metric.name,
@@ -198,7 +198,7 @@ impl Report<'_> {
             } else {
                 String::new()
             };
-            println!(
+            print_line!(
                 "       {} of {} trials: {}{more}",
                 members.len(),
                 choice.considered,
@@ -219,9 +219,9 @@ impl Report<'_> {
                 format!("{}: {}", method_name(*method), scores.join("  "))
             })
             .collect();
-        println!("calibration {} (out of fold)", method_name(report.method));
+        print_line!("calibration {} (out of fold)", method_name(report.method));
         for row in rows {
-            println!("       {row}");
+            print_line!("       {row}");
         }
     }
 
@@ -245,7 +245,7 @@ impl Report<'_> {
         } else {
             String::new()
         };
-        println!(
+        print_line!(
             "best   #{} {}  {metric} {} ± {} (CV){read}",
             self.best.number,
             self.job.search.learner(&self.best.params),
@@ -278,9 +278,9 @@ impl Report<'_> {
             }
         };
         let line = format!("model  {name} → {}   {gate}", version.stage);
-        println!("{}", line.trim_end());
+        print_line!("{}", line.trim_end());
         if let Some(report) = version.report.as_ref().filter(|r| !r.passed) {
-            println!("{report}");
+            print_line!("{report}");
         }
         let at = match version.stage {
             Stage::Staging | Stage::Production => format!("@{}", version.stage),
@@ -292,7 +292,7 @@ impl Report<'_> {
         } else {
             format!(" --store {}", folder.display())
         };
-        println!(
+        print_line!(
             "next   automl predict --model {}{at} --input data.csv{store}",
             version.model
         );
@@ -332,13 +332,13 @@ impl Report<'_> {
         } else {
             String::new()
         };
-        println!("holdout {first}{line}");
+        print_line!("holdout {first}{line}");
         if card.task == Task::Binary {
             let at = show(
                 &self.outcome.holdout_at_threshold,
                 &["accuracy", "precision", "recall", "f1"],
             );
-            println!(
+            print_line!(
                 "        at threshold {:.3}, chosen out of fold:  {at}",
                 card.threshold
             );

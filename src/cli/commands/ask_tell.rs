@@ -1,0 +1,159 @@
+//! `automl ask` and `automl tell`: a study driven by scripts, one process per step.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::bail;
+use clap::{ArgGroup, Args};
+use serde_json::json;
+
+use super::optimize::{Problem, Settings};
+use super::trials::{document, load, print_one, state};
+use crate::cli::{Ending, Format, StoreArg, output};
+use crate::clock::SystemClock;
+use crate::fsio::Lock;
+use crate::study::{Stop, Study, StudyError, TrialState};
+use crate::tracking::Store;
+use crate::tune::params::object as as_object;
+use crate::tune::program::objective_seed;
+
+/// Other asks and tells take milliseconds; a study that `optimize` runs is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  automl ask space.yaml --name lab --seed 1 --format json
+  automl tell lab 0 --value 0.83
+  automl ask space.yaml --name lab --seed 1 --concurrency 4     up to four trials in flight
+
+A trial that was asked for and is never told keeps later ones from beginning, one as soon as --concurrency trials are
+in flight. If its result is lost, say so: automl tell lab 3 --fail lost")]
+pub(crate) struct AskArgs {
+    /// The space file: direction and parameters.
+    space: PathBuf,
+    #[command(flatten)]
+    settings: Settings,
+    /// How the trial is printed.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("outcome").required(true)),
+    after_help = "Examples:
+  automl tell lab 7 --value 0.83
+  automl tell lab 7 --values 0.83,12
+  automl tell lab 7 --fail 'out of memory'"
+)]
+pub(crate) struct TellArgs {
+    /// The study's name.
+    study: String,
+    /// The trial's number, as `automl ask` printed it.
+    number: u64,
+    #[command(flatten)]
+    store: StoreArg,
+    /// The trial's value; `nan` is a failed trial.
+    #[arg(long, group = "outcome", allow_negative_numbers = true)]
+    value: Option<f64>,
+    /// Its values, one per direction.
+    #[arg(
+        long,
+        group = "outcome",
+        value_delimiter = ',',
+        num_args = 1..,
+        allow_negative_numbers = true
+    )]
+    values: Vec<f64>,
+    /// There is no value, and why.
+    #[arg(long, group = "outcome", value_name = "WHY")]
+    fail: Option<String>,
+    /// How the trial is printed.
+    #[arg(long, default_value = "table")]
+    format: Format,
+}
+
+pub(crate) fn ask(args: AskArgs) -> anyhow::Result<Ending> {
+    let problem = Problem::read(&args.space, &args.settings)?;
+    let store = Store::open(&args.settings.store.store)?;
+    let _lock = lock(&store, &problem.name)?;
+    let mut study = problem.open(&store, "ask", &args.space)?;
+    study.leave_running();
+    let trial = study.ask().map_err(|error| match error {
+        StudyError::Window {
+            number,
+            oldest,
+            concurrency,
+        } => anyhow::anyhow!(
+            "trial {number} cannot begin before trial {oldest} is told, because {concurrency} may be in flight at once\n\
+             hint: `automl tell {name} {oldest} --value V`, or if its result is lost, `automl tell {name} {oldest} --fail lost`",
+            name = problem.name
+        ),
+        other => other.into(),
+    })?;
+    let (number, seed) = (trial.number(), objective_seed(&trial));
+    match args.format {
+        Format::Json => {
+            let params = as_object(trial.params());
+            output::print_json(&json!({"number": number, "params": params, "seed": seed}))?;
+        }
+        format => {
+            let mut rows = vec![vec!["number".to_owned(), number.to_string()]];
+            let params = trial.params().iter();
+            rows.extend(params.map(|(name, value)| vec![name.to_owned(), value.to_string()]));
+            match format {
+                Format::Csv => output::print_csv(&["name", "value"], &rows)?,
+                _ => output::print_table(&["", ""], &rows)?,
+            }
+        }
+    }
+    Ok(Ending::Done)
+}
+
+pub(crate) fn tell(args: TellArgs) -> anyhow::Result<Ending> {
+    let (record, _) = load(&args.store, &args.study)?;
+    let outcome = match (args.fail, args.value) {
+        (Some(why), _) => Err(Stop::Failed(why)),
+        (None, Some(value)) => Ok(vec![value]),
+        (None, None) => Ok(args.values),
+    };
+    if let Ok(values) = &outcome
+        && values.len() != record.directions.len()
+    {
+        bail!(
+            "study `{}` has {} directions, and {} values were told; write one per direction, as in `--values 0.83,12`",
+            args.study,
+            record.directions.len(),
+            values.len()
+        );
+    }
+    let store = Store::open_existing(&args.store.store)?;
+    let _lock = lock(&store, &args.study)?;
+    let storage = store.storage();
+    let told = Study::tell_stored(&*storage, &SystemClock, &args.study, args.number, outcome)
+        .map_err(|error| match error {
+            StudyError::NotAsked { number } => anyhow::anyhow!(
+                "trial {number} of study `{}` is not in flight; `automl trials {}` lists the trials",
+                args.study,
+                args.study
+            ),
+            other => other.into(),
+        })?;
+    match args.format {
+        Format::Table if told.state == TrialState::Complete => {}
+        Format::Table => eprintln!("trial {} is recorded as {}", told.number, state(told.state)),
+        Format::Json => output::print_json(&document(&told))?,
+        Format::Csv => return print_one(&told, Format::Csv),
+    }
+    Ok(Ending::Done)
+}
+
+/// The lock of the study, which other asks and tells hold for a moment only.
+fn lock(store: &Store, study: &str) -> anyhow::Result<Lock> {
+    match store.wait_for_lock("study", study, PATIENCE)? {
+        Some(lock) => Ok(lock),
+        None => bail!(
+            "study `{study}` is being run by another process; `ask` and `tell` are for studies that nobody runs"
+        ),
+    }
+}
