@@ -12,11 +12,12 @@ use serde_json::Value as Json;
 
 use crate::data::table::{Kind, Task};
 use crate::learn::preprocess::{Categories, Missing, PRESETS, Preprocess};
-use crate::study::pruner::{self, Pruner, PrunerError};
-use crate::study::sampler::{self, Sampler, SamplerError};
+use crate::study::pruner::Pruner;
+use crate::study::sampler::Sampler;
 use crate::study::space::Value;
 use crate::study::stopper::{self, Stopper};
 
+use super::named::{PrunerSpec, SamplerSpec};
 use super::params::ParamSpec;
 use super::yaml::{Ordered, ValueOr, YamlError, closest, parse, plain, value_or};
 
@@ -227,7 +228,7 @@ impl Default for SearchPart {
             stop: BTreeMap::new(),
             concurrency: 4,
             sampler: SamplerSpec::default(),
-            pruner: PrunerSpec::Name("none".to_owned()),
+            pruner: PrunerSpec::default(),
             learners: vec!["random_forest".to_owned(), "gbt".to_owned()],
             params: Ordered::default(),
             enqueue: Vec::new(),
@@ -265,53 +266,6 @@ pub enum CalibrationSpec {
     Platt,
     /// In the way that has the lowest log loss out of fold, which may be none.
     Auto,
-}
-
-/// What proposes parameters when nothing is written.
-pub const DEFAULT_SAMPLER: &str = "tpe";
-
-/// A sampler by name, or with settings.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub enum SamplerSpec {
-    /// With its defaults.
-    Name(String),
-    /// One name with its settings.
-    Settings(BTreeMap<String, Json>),
-}
-
-impl<'de> Deserialize<'de> for SamplerSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WHAT: &str =
-            "a sampler such as `tpe`, or one with settings such as `{tpe: {n_startup_trials: 20}}`";
-        match value_or(deserializer, WHAT, false)? {
-            ValueOr::Value(name) => Ok(SamplerSpec::Name(name.to_string())),
-            ValueOr::List(_) => Err(D::Error::custom(format!("this must be {WHAT}"))),
-            ValueOr::Keys(settings) => Ok(SamplerSpec::Settings(settings)),
-        }
-    }
-}
-
-/// A pruner by name, or with settings.
-#[derive(Clone, Debug, Serialize)]
-#[serde(untagged)]
-pub enum PrunerSpec {
-    /// With its defaults.
-    Name(String),
-    /// One name with its settings.
-    Settings(BTreeMap<String, Json>),
-}
-
-impl<'de> Deserialize<'de> for PrunerSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const WHAT: &str =
-            "a pruner such as `racing`, or one with settings such as `{racing: {chance: 0.02}}`";
-        match value_or(deserializer, WHAT, false)? {
-            ValueOr::Value(name) => Ok(PrunerSpec::Name(name.to_string())),
-            ValueOr::List(_) => Err(D::Error::custom(format!("this must be {WHAT}"))),
-            ValueOr::Keys(settings) => Ok(PrunerSpec::Settings(settings)),
-        }
-    }
 }
 
 /// Where the best model goes.
@@ -419,11 +373,6 @@ impl Experiment {
         }
     }
 
-    /// The sampler's name in the table of samplers.
-    pub fn sampler_name(&self) -> &str {
-        self.search.sampler.name()
-    }
-
     /// The sampler that the file names.
     ///
     /// # Errors
@@ -431,49 +380,15 @@ impl Experiment {
     pub fn sampler(&self) -> Result<Box<dyn Sampler>, String> {
         self.search.sampler.build("search.sampler")
     }
-}
 
-impl Default for SamplerSpec {
-    fn default() -> Self {
-        SamplerSpec::Name(DEFAULT_SAMPLER.to_owned())
-    }
-}
-
-impl SamplerSpec {
-    /// The name in the table of samplers.
-    pub fn name(&self) -> &str {
-        match self {
-            SamplerSpec::Name(name) => name,
-            SamplerSpec::Settings(map) => map.keys().next().map_or("", String::as_str),
-        }
-    }
-
-    /// The sampler. Messages begin with `key`, where it is written.
+    /// The pruner that the file names.
     ///
     /// # Errors
-    /// An unknown sampler or setting.
-    pub fn build(&self, key: &str) -> Result<Box<dyn Sampler>, String> {
-        let settings = match self {
-            SamplerSpec::Name(_) => Json::Object(serde_json::Map::new()),
-            SamplerSpec::Settings(map) if map.len() == 1 => {
-                map.values().next().cloned().unwrap_or_default()
-            }
-            SamplerSpec::Settings(_) => {
-                return Err(format!(
-                    "{key}: write one name, as in `sampler: {{tpe: {{n_startup_trials: 20}}}}`"
-                ));
-            }
-        };
-        sampler::by_name(self.name(), &settings).map_err(|error| match error {
-            SamplerError::Param { sampler, what } => {
-                format!("{key}: {sampler}: {}", plain(&what))
-            }
-            other => format!("{key}: {other}"),
-        })
+    /// An unknown pruner or setting.
+    pub fn pruner(&self) -> Result<Box<dyn Pruner>, String> {
+        self.search.pruner.build("search.pruner")
     }
-}
 
-impl Experiment {
     /// What ends the search early.
     ///
     /// # Errors
@@ -484,39 +399,6 @@ impl Experiment {
                 .map_err(|e| format!("search.stop: {}", plain(&e.to_string())))
         };
         self.search.stop.iter().map(build).collect()
-    }
-
-    /// The pruner's name in the table of pruners.
-    pub fn pruner_name(&self) -> &str {
-        match &self.search.pruner {
-            PrunerSpec::Name(name) => name,
-            PrunerSpec::Settings(map) => map.keys().next().map_or("", String::as_str),
-        }
-    }
-
-    /// The pruner that the file names.
-    ///
-    /// # Errors
-    /// An unknown pruner or setting.
-    pub fn pruner(&self) -> Result<Box<dyn Pruner>, String> {
-        let settings = match &self.search.pruner {
-            PrunerSpec::Name(_) => Json::Null,
-            PrunerSpec::Settings(map) if map.len() == 1 => {
-                map.values().next().cloned().unwrap_or_default()
-            }
-            PrunerSpec::Settings(_) => {
-                return Err(
-                    "search.pruner: write one name, as in `pruner: {racing: {chance: 0.02}}`"
-                        .to_owned(),
-                );
-            }
-        };
-        pruner::by_name(self.pruner_name(), &settings).map_err(|error| match error {
-            PrunerError::Param { pruner, what } => {
-                format!("search.pruner: {pruner}: {}", plain(&what))
-            }
-            other => format!("search.pruner: {other}"),
-        })
     }
 }
 

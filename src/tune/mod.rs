@@ -10,6 +10,7 @@
 pub mod ensemble;
 pub mod experiment;
 pub mod job;
+pub mod named;
 pub mod outcome;
 pub mod params;
 pub mod program;

@@ -18,7 +18,7 @@ use crate::study::declared::Space;
 use crate::study::record::Direction;
 use crate::study::space::Value;
 
-use super::experiment::SamplerSpec;
+use super::named::{PrunerSpec, SamplerSpec};
 use super::params::{self, ParamSpec};
 use super::yaml::{Ordered, YamlError, closest, parse};
 
@@ -44,6 +44,9 @@ pub struct SpaceFile {
     /// What proposes parameters: a name, or `{name: {setting: value}}`.
     #[serde(default)]
     pub sampler: SamplerSpec,
+    /// What stops trials that report and are not worth their cost.
+    #[serde(default)]
+    pub pruner: PrunerSpec,
     /// The parameters; see [`super::params`].
     pub params: Ordered<ParamSpec>,
     /// Points to try first.
@@ -92,6 +95,7 @@ impl SpaceFile {
             ));
         }
         read.sampler.build("sampler").map_err(wrong)?;
+        read.pruner.build("pruner").map_err(wrong)?;
         let space = params::space(&read.params, "params", file)?;
         for (i, point) in read.enqueue.iter().enumerate() {
             check_point(&space, point).map_err(|what| wrong(format!("enqueue[{i}]: {what}")))?;

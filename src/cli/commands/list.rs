@@ -6,6 +6,7 @@ use crate::cli::{Ending, output};
 use crate::learn::metric::{Goal, METRICS};
 use crate::learn::preprocess::PRESETS;
 use crate::learn::table::LEARNERS;
+use crate::study::pruner::PRUNERS;
 use crate::study::sampler::SAMPLERS;
 
 #[derive(Debug, Args)]
@@ -22,6 +23,7 @@ enum What {
     Learners,
     Metrics,
     Samplers,
+    Pruners,
     Presets,
 }
 
@@ -61,6 +63,10 @@ pub(crate) fn run(args: ListArgs) -> anyhow::Result<Ending> {
                 .map(|s| text(&[s.name, s.summary]))
                 .collect();
             output::print_table(&["sampler", "what it is"], &rows)?;
+        }
+        What::Pruners => {
+            let rows: Vec<_> = PRUNERS.iter().map(|p| text(&[p.name, p.summary])).collect();
+            output::print_table(&["pruner", "what it is"], &rows)?;
         }
         What::Presets => {
             let rows: Vec<_> = PRESETS.iter().map(|p| text(&[p.name, p.summary])).collect();

@@ -19,7 +19,7 @@ use crate::study::{
     Budget, Direction, Ended, Space, Study, StudyBuilder, StudyError, TrialRecord, TrialState,
 };
 use crate::tracking::Store;
-use crate::tune::experiment::SamplerSpec;
+use crate::tune::named::{PrunerSpec, SamplerSpec};
 use crate::tune::program::{Listener, Program};
 use crate::tune::space_file::SpaceFile;
 
@@ -81,6 +81,9 @@ pub(crate) struct Settings {
     /// What proposes parameters; `automl list samplers` shows the names.
     #[arg(long, value_name = "NAME")]
     sampler: Option<String>,
+    /// What stops trials that report and are not worth their cost; `automl list pruners` shows the names.
+    #[arg(long, value_name = "NAME")]
+    pruner: Option<String>,
     /// How many trials run at once, which is part of what the study is; 1 when the file says nothing.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: Option<u16>,
@@ -108,10 +111,14 @@ impl Problem {
         };
         let (mut file, space) = SpaceFile::parse(&text, &shown)?;
         if let Some(sampler) = &settings.sampler {
-            file.sampler = SamplerSpec::Name(sampler.clone());
-            file.sampler
-                .build("--sampler")
-                .map_err(anyhow::Error::msg)?;
+            file.sampler = SamplerSpec::new(sampler);
+            let made = file.sampler.build("--sampler");
+            made.map_err(anyhow::Error::msg)?;
+        }
+        if let Some(pruner) = &settings.pruner {
+            file.pruner = PrunerSpec::new(pruner);
+            let made = file.pruner.build("--pruner");
+            made.map_err(anyhow::Error::msg)?;
         }
         if let Some(concurrency) = settings.concurrency {
             file.concurrency = concurrency.into();
@@ -129,9 +136,11 @@ impl Problem {
     /// The study, described and not yet opened.
     pub(super) fn builder(&self, store: &Store) -> anyhow::Result<StudyBuilder> {
         let sampler = self.file.sampler.build("sampler");
+        let pruner = self.file.pruner.build("pruner");
         Ok(Study::builder(&self.name)
             .directions(self.file.directions())
             .sampler(sampler.map_err(anyhow::Error::msg)?)
+            .pruner(pruner.map_err(anyhow::Error::msg)?)
             .seed(self.seed)
             .concurrency(self.file.concurrency)
             .storage(store.storage())

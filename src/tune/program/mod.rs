@@ -33,6 +33,9 @@ pub const WORKER_VARIABLE: &str = "AUTOML_WORKER";
 /// How long a worker may take to end after its stdin was closed.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// How long a worker may take to end a trial that it was told to stop.
+const PRUNED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Takes the lines that programs write to stderr.
 pub type Listener = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -83,9 +86,9 @@ struct Slot {
 /// Why a worker gave no values, and whether its process can go on.
 enum Failure {
     /// It said so itself.
-    Told(String),
+    Told(Stop),
     /// Its process is of no use any more.
-    Broken(String),
+    Broken(Stop),
 }
 
 /// Why a question was not answered with values.
@@ -163,7 +166,7 @@ impl Program {
         }
         self.lock().push(slot);
         outcome.map_err(|failure| match failure {
-            Failure::Told(why) | Failure::Broken(why) => Stop::Failed(why),
+            Failure::Told(stop) | Failure::Broken(stop) => stop,
         })
     }
 
@@ -220,13 +223,15 @@ impl Program {
                 Some(process) => process,
                 none => {
                     let started = self.start(slot.number);
-                    none.insert(started.map_err(|e| Failure::Broken(e.to_string()))?)
+                    none.insert(started.map_err(|e| Failure::Broken(Stop::failed(e.to_string())))?)
                 }
             };
             match self.ask(process, trial, deadline) {
                 // It answered an earlier trial, ended as a program ends that is done, and never saw this one.
                 Err(Lost::Unheard) if used && process.succeeded() => slot.process = None,
-                Err(Lost::Unheard) => return Err(Failure::Broken(process.obituary())),
+                Err(Lost::Unheard) => {
+                    return Err(Failure::Broken(Stop::Failed(process.obituary())));
+                }
                 Err(Lost::For(failure)) => return Err(failure),
                 Ok(values) => return Ok(values),
             }
@@ -237,33 +242,50 @@ impl Program {
         &self,
         process: &mut Process,
         trial: &mut Trial,
-        deadline: Option<Instant>,
+        mut deadline: Option<Instant>,
     ) -> Result<Vec<f64>, Lost> {
-        let broken = |why| Lost::For(Failure::Broken(why));
         let (number, seed) = (trial.number(), objective_seed(trial));
         process.say(&protocol::question(number, trial.params(), seed));
-        let mut heard = false;
+        let (mut heard, mut pruned) = (false, false);
         loop {
             let line = match process.next(deadline) {
-                Next::Line(line) => line,
+                Next::Line(line) => Ok(line),
                 Next::Overlong => {
-                    let why = "the program printed a line of more than a megabyte";
-                    return Err(broken(why.to_owned()));
+                    Err("the program printed a line of more than a megabyte".to_owned())
                 }
                 Next::Closed | Next::Ended if !heard => return Err(Lost::Unheard),
-                Next::Closed | Next::Ended => return Err(broken(process.obituary())),
-                Next::Silence => return Err(broken(self.silence())),
+                Next::Closed | Next::Ended => Err(process.obituary()),
+                Next::Silence => Err(self.silence()),
             };
             heard = true;
-            match protocol::parse(&line).map_err(broken)? {
-                Said::Values(values) => return Ok(values),
-                Said::Fail(why) => return Err(Lost::For(Failure::Told(why))),
-                Said::Report { step, value } => {
+            let (said, whole) = match line.and_then(|line| protocol::parse(&line)) {
+                Ok(Said::Report { step, value }) => {
                     trial.report(step, value);
-                    // Where a pruner will be asked.
-                    process.say(&protocol::verdict(false));
+                    if !pruned && trial.should_prune() {
+                        pruned = true;
+                        // A program that goes on all the same has nothing to say that counts.
+                        let end = Instant::now() + PRUNED_WITHIN;
+                        deadline = Some(deadline.map_or(end, |d| d.min(end)));
+                    }
+                    process.say(&protocol::verdict(pruned));
+                    continue;
                 }
-            }
+                Ok(Said::Values(values)) => (Ok(values), true),
+                Ok(Said::Pruned) => (Err(Stop::Pruned), true),
+                Ok(Said::Fail(why)) => (Err(Stop::Failed(why)), true),
+                Err(why) => (Err(Stop::Failed(why)), false),
+            };
+            // Once it was told to stop, how it did so does not matter.
+            let stop = match said {
+                Ok(values) if !pruned => return Ok(values),
+                Err(stop) if !pruned => stop,
+                _ => Stop::Pruned,
+            };
+            return Err(Lost::For(if whole {
+                Failure::Told(stop)
+            } else {
+                Failure::Broken(stop)
+            }));
         }
     }
 

@@ -1,8 +1,8 @@
 //! The lines that we and a program exchange, one JSON object each.
 //!
 //! We send `{"trial": 7, "params": {…}, "seed": …}`. The program answers with any number of
-//! `{"report": {"step": 1, "value": 0.8}}`, each of which gets `{"prune": false}`, and ends the trial with
-//! `{"value": 0.83}`, `{"values": [0.83, 12]}` or `{"fail": "why"}`. `NaN`, `Infinity` and `-Infinity`, which JSON
+//! `{"report": {"step": 1, "value": 0.8}}`, each of which gets `{"prune": false}` or `{"prune": true}`, and ends the
+//! trial with `{"value": 0.83}`, `{"values": [0.83, 12]}`, `{"fail": "why"}` or `{"pruned": true}`. `NaN`, `Infinity` and `-Infinity`, which JSON
 //! lacks and many writers of JSON print, are understood.
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
@@ -21,6 +21,7 @@ pub(super) enum Said {
     Report { step: i64, value: f64 },
     Values(Vec<f64>),
     Fail(String),
+    Pruned,
 }
 
 /// The line that begins a trial, without its end.
@@ -51,36 +52,26 @@ pub(super) fn parse(line: &str) -> Result<Said, String> {
     };
     let lines: Lines =
         serde_json::from_str(&with_named_numbers(line)).map_err(|e| wrong(&said(&e)))?;
-    match lines {
-        Lines {
-            report: Some(Report { step, value }),
-            value: None,
-            values: None,
-            fail: None,
-        } => Ok(Said::Report {
+    match (
+        lines.report,
+        lines.value,
+        lines.values,
+        lines.fail,
+        lines.pruned,
+    ) {
+        (Some(Report { step, value }), None, None, None, None) => Ok(Said::Report {
             step,
             value: value.0,
         }),
-        Lines {
-            report: None,
-            value: Some(value),
-            values: None,
-            fail: None,
-        } => Ok(Said::Values(vec![value.0])),
-        Lines {
-            report: None,
-            value: None,
-            values: Some(values),
-            fail: None,
-        } => Ok(Said::Values(values.into_iter().map(|v| v.0).collect())),
-        Lines {
-            report: None,
-            value: None,
-            values: None,
-            fail: Some(why),
-        } => Ok(Said::Fail(why)),
+        (None, Some(value), None, None, None) => Ok(Said::Values(vec![value.0])),
+        (None, None, Some(values), None, None) => {
+            Ok(Said::Values(values.into_iter().map(|v| v.0).collect()))
+        }
+        (None, None, None, Some(why), None) => Ok(Said::Fail(why)),
+        (None, None, None, None, Some(true)) => Ok(Said::Pruned),
+        (None, None, None, None, Some(false)) => Err(wrong("`pruned` can only be `true`")),
         _ => Err(wrong(
-            "it must have exactly one of `value`, `values`, `fail` and `report`",
+            "it must have exactly one of `value`, `values`, `fail`, `pruned` and `report`",
         )),
     }
 }
@@ -101,6 +92,7 @@ struct Lines {
     value: Option<Number>,
     values: Option<Vec<Number>>,
     fail: Option<String>,
+    pruned: Option<bool>,
 }
 
 #[derive(serde::Deserialize)]

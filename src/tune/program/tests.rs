@@ -7,6 +7,7 @@ use std::process::Command;
 use super::*;
 use crate::study::declared::Param;
 use crate::study::engine::FAIL_REASON;
+use crate::study::pruner::threshold::{Threshold, ThresholdParams};
 use crate::study::space::Domain;
 use crate::study::{Budget, Study, TrialState};
 
@@ -101,6 +102,61 @@ fn every_misbehaviour_is_one_failed_trial() {
     assert!(why(9).ends_with("(exit status: 0): 1"), "{}", why(9));
     assert_eq!(why(10), why(2));
     assert_eq!(answers[11], Ok(7.0));
+}
+
+/// Says how the trial ended after `prune`, which the second report always brings.
+fn pruned(after: &str, trials: u64) -> Vec<TrialState> {
+    let script = format!(
+        "while read -r line; do
+            for step in 1 2 3; do
+                echo '{{\"report\": {{\"step\": '$step', \"value\": 9}}}}'
+                read -r verdict
+                case $verdict in *true*) {after} ;; esac
+            done
+        done"
+    );
+    let program = program(&["sh", "-c", &script], None);
+    let upper = ThresholdParams {
+        upper: Some(5.0),
+        n_warmup_steps: 2,
+        ..ThresholdParams::default()
+    };
+    let builder = Study::builder("s").space(space());
+    let builder = builder.pruner(Threshold::new(upper).unwrap());
+    let mut study = builder.open().unwrap();
+    study
+        .optimize(Budget::trials(trials), |trial| program.run(trial))
+        .unwrap();
+    let steps = |t: &Arc<crate::study::TrialRecord>| t.intermediate.len() == 2;
+    assert!(study.trials().iter().all(steps));
+    study.trials().iter().map(|t| t.state).collect()
+}
+
+#[test]
+fn a_pruned_trial_is_pruned_however_the_program_ends_it() {
+    for end in [
+        "echo '{\"pruned\": true}'; break",
+        "echo '{\"value\": 3}'; break",
+        "echo '{\"fail\": \"pruned\"}'; break",
+        "exit 0",
+        "exit 1",
+    ] {
+        assert_eq!(pruned(end, 3), [TrialState::Pruned; 3], "{end}");
+    }
+    // It waits for the next trial at once, or goes on as if nothing had been said.
+    for end in ["break", "sleep 1000"] {
+        assert_eq!(pruned(end, 1), [TrialState::Pruned], "{end}");
+    }
+}
+
+#[test]
+fn a_program_may_prune_itself() {
+    let script = "while read -r line; do echo '{\"pruned\": true}'; done";
+    let program = program(&["sh", "-c", script], None);
+    let mut study = Study::builder("s").space(space()).open().unwrap();
+    let budget = Budget::trials(2);
+    study.optimize(budget, |trial| program.run(trial)).unwrap();
+    assert_eq!(study.progress().pruned, 2);
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub(super) fn header(job: &Job) -> Vec<String> {
         format!(
             "{}  {} · {} trials · {repeats}{}-fold{stratified} CV · {} {arrow} · {} at once · seed {}",
             e.name,
-            e.sampler_name(),
+            e.search.sampler.name(),
             e.search.trials,
             e.cv.folds,
             job.metric.name,
