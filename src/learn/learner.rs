@@ -45,6 +45,12 @@ pub enum LearnError {
         /// What it said.
         what: String,
     },
+    /// The fit was told not to go on.
+    #[error("{learner}: the fit was ended before it was done")]
+    Stopped {
+        /// The learner's name.
+        learner: &'static str,
+    },
     /// Not the saved form of this model.
     #[error("the saved {kind} cannot be read: {what}")]
     Saved {
@@ -68,9 +74,26 @@ pub struct TrainingSet<'a> {
     pub weights: Option<&'a [f64]>,
     /// What stands in for a missing value of each feature, fitted on `rows`; NaN leaves it missing.
     pub fills: &'a [f64],
+    /// Asked between trees, rounds and passes whether the fit goes on; none means always. It ends a fit, and never
+    /// changes one.
+    pub go_on: GoOn<'a>,
 }
 
+/// Whether a fit goes on; see [`TrainingSet::go_on`].
+pub type GoOn<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
+
 impl TrainingSet<'_> {
+    /// What `learner` asks now and then while it fits.
+    ///
+    /// # Errors
+    /// [`LearnError::Stopped`] when the fit shall not go on.
+    pub fn goes_on(&self, learner: &'static str) -> Result<(), LearnError> {
+        match self.go_on {
+            Some(go_on) if !go_on() => Err(LearnError::Stopped { learner }),
+            _ => Ok(()),
+        }
+    }
+
     /// The weight of a row.
     pub fn weight(&self, row: u32) -> f64 {
         self.weights.map_or(1.0, |w| w[row as usize])
@@ -92,6 +115,37 @@ impl TrainingSet<'_> {
 pub trait Learner: Send + Sync {
     /// Fits a model. Random decisions come from `seed` alone.
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError>;
+
+    /// Begins a fit that goes round by round, where the model after fewer rounds is the one that fewer rounds would have
+    /// given. `watched` are rows of the dataset to predict on the way. The default has no such fits.
+    ///
+    /// # Errors
+    /// As [`Learner::fit`].
+    fn begin<'a>(
+        &'a self,
+        data: &TrainingSet<'a>,
+        watched: &'a [u32],
+        seed: Seed,
+    ) -> Option<Result<Box<dyn Rounds + 'a>, LearnError>> {
+        let _ = (data, watched, seed);
+        None
+    }
+}
+
+/// A fit that goes round by round; see [`Learner::begin`].
+pub trait Rounds: Send {
+    /// How many rounds the whole fit has at most.
+    fn total(&self) -> usize;
+
+    /// Goes on until `round` rounds are done, or none is left. Returns whether any is left. `go_on` is
+    /// [`TrainingSet::go_on`] of these rounds.
+    ///
+    /// # Errors
+    /// As [`Learner::fit`].
+    fn advance(&mut self, round: usize, go_on: GoOn<'_>) -> Result<bool, LearnError>;
+
+    /// Predictions of the watched rows by what is fitted so far, row-major: the same bits as those of the model.
+    fn predict(&mut self) -> Vec<f64>;
 }
 
 /// A linear model as anyone may read it: each output is its intercept plus the sum over features of the coefficient times

@@ -166,16 +166,7 @@ impl TreeModel {
     /// From the sum over trees to the prediction, in place.
     #[inline]
     fn finish(&self, out: &mut [f64]) {
-        match self.link {
-            Link::Mean => {
-                let trees = self.trees.len().max(1) as f64;
-                out.iter_mut().for_each(|o| *o /= trees);
-            }
-            Link::Identity => {}
-            Link::Logistic => out[0] = sigmoid(out[0]),
-            Link::Softmax => softmax(out),
-            Link::Exp => out[0] = exp(out[0]),
-        }
+        through(self.link, self.trees.len(), out);
     }
 
     pub(super) fn load(kind: &'static str, text: &str) -> Result<Self, LearnError> {
@@ -250,6 +241,18 @@ fn recoded(trees: &mut [Tree], features: usize) -> Option<Vec<FeatureKind>> {
     }
     trees.iter_mut().for_each(|t| t.recode(&kinds));
     Some(kinds)
+}
+
+/// From the sum over some trees to the prediction of one row, in place.
+#[inline]
+pub(super) fn through(link: Link, trees: usize, out: &mut [f64]) {
+    match link {
+        Link::Mean => out.iter_mut().for_each(|o| *o /= trees.max(1) as f64),
+        Link::Identity => {}
+        Link::Logistic => out[0] = sigmoid(out[0]),
+        Link::Softmax => softmax(out),
+        Link::Exp => out[0] = exp(out[0]),
+    }
 }
 
 /// Gains as shares of their sum.

@@ -28,6 +28,8 @@ pub struct LearnerEntry {
     pub tasks: &'static [Task],
     /// Whether it takes missing values and categories as they are.
     pub native: bool,
+    /// The hyperparameter with the number of rounds of one that fits round by round.
+    pub rounds: Option<&'static str>,
     /// The search space that is used when an experiment names none, in the grammar of `search.params` without prefix.
     pub space: &'static str,
     /// Makes the learner from its hyperparameters.
@@ -48,6 +50,7 @@ pub const LEARNERS: &[LearnerEntry] = &[
         summary: "random forest on binned data",
         tasks: ALL,
         native: true,
+        rounds: None,
         space: "n_estimators: {int: [50, 500], log: true}
 max_depth: {int: [2, 24]}
 min_samples_leaf: {int: [1, 32], log: true}
@@ -65,6 +68,7 @@ max_features: {float: [0.1, 1.0]}
         summary: "extremely randomized trees on binned data",
         tasks: ALL,
         native: true,
+        rounds: None,
         space: "n_estimators: {int: [50, 500], log: true}
 max_depth: {int: [2, 32]}
 min_samples_leaf: {int: [1, 32], log: true}
@@ -84,6 +88,7 @@ max_features: {float: [0.1, 1.0]}
         summary: "gradient-boosted trees on binned data",
         tasks: ALL,
         native: true,
+        rounds: Some("n_estimators"),
         space: "n_estimators: {int: [50, 500], log: true}
 learning_rate: {float: [0.01, 0.3], log: true}
 max_depth: {int: [2, 10]}
@@ -101,6 +106,7 @@ reg_lambda: {float: [0.001, 10.0], log: true}
         summary: "linear and logistic regression with L1 and L2 penalties",
         tasks: ALL,
         native: true,
+        rounds: None,
         space: "alpha: {float: [0.00001, 1.0], log: true}
 l1_ratio: {float: [0.0, 1.0]}
 ",
@@ -117,6 +123,7 @@ l1_ratio: {float: [0.0, 1.0]}
         summary: "a single decision tree, by linfa-trees",
         tasks: CLASSES,
         native: false,
+        rounds: None,
         space: "max_depth: {int: [2, 12]}
 min_weight_leaf: {float: [1.0, 100.0], log: true}
 ",
@@ -133,6 +140,7 @@ min_weight_leaf: {float: [1.0, 100.0], log: true}
         summary: "logistic regression with an L2 penalty, by linfa-logistic",
         tasks: CLASSES,
         native: false,
+        rounds: None,
         space: "alpha: {float: [0.001, 1000.0], log: true}
 ",
         build: |p| Ok(Box::new(params::<LogisticParams>("logistic", p)?.build()?)),
@@ -144,6 +152,7 @@ min_weight_leaf: {float: [1.0, 100.0], log: true}
         summary: "random forest on exact values, by smartcore",
         tasks: ALL,
         native: false,
+        rounds: None,
         space: "n_estimators: {int: [50, 200], log: true}
 max_depth: {int: [2, 16]}
 min_samples_leaf: {int: [1, 32], log: true}

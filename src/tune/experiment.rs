@@ -208,8 +208,10 @@ pub struct SearchPart {
     pub concurrency: usize,
     /// What proposes parameters: a name, or `{name: {setting: value}}`.
     pub sampler: SamplerSpec,
-    /// What stops trials between folds: a name, or `{name: {setting: value}}`.
+    /// What stops trials on the way: a name, or `{name: {setting: value}}`.
     pub pruner: PrunerSpec,
+    /// What the steps are that a trial reports to the pruner.
+    pub steps: StepsSpec,
     /// The learners to choose from.
     pub learners: Vec<String>,
     /// Their parameters; see [`super::search`].
@@ -229,11 +231,26 @@ impl Default for SearchPart {
             concurrency: 4,
             sampler: SamplerSpec::default(),
             pruner: PrunerSpec::default(),
+            steps: StepsSpec::default(),
             learners: vec!["random_forest".to_owned(), "gbt".to_owned()],
             params: Ordered::default(),
             enqueue: Vec::new(),
         }
     }
+}
+
+/// What a trial reports to its pruner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    rename_all = "snake_case",
+    expecting = "`search.steps` must be `folds` or `rounds`"
+)]
+pub enum StepsSpec {
+    /// Its folds, one after the other.
+    #[default]
+    Folds,
+    /// The rounds of its learner, all folds side by side.
+    Rounds,
 }
 
 /// What becomes the final model.

@@ -21,11 +21,13 @@ use crate::learn::table::{self, UnknownLearner};
 use crate::seed::Seed;
 use crate::study::declared::Space;
 use crate::study::objective::Stop;
+use crate::study::pruner::{NoPruner, Pruner as _};
 use crate::study::record::Direction;
 use crate::study::space::{Domain, Params, Value};
 use crate::study::trial::Trial;
 
-use super::experiment::{CalibrationSpec, Experiment, preset};
+use super::curve::Folds;
+use super::experiment::{CalibrationSpec, Experiment, StepsSpec, preset};
 use super::search::{PREPROCESS, Search};
 use super::yaml::YamlError;
 
@@ -86,13 +88,15 @@ pub enum JobError {
 
 /// What a trial reports of its folds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reports {
+pub(super) enum Reports {
     /// The score of each fold, after all have run at once.
     AllScores,
     /// The mean of the folds so far.
     Means,
     /// The score of each fold.
     Scores,
+    /// The mean of all folds after some rounds.
+    Rounds,
 }
 
 /// An experiment that is ready to be searched.
@@ -112,7 +116,7 @@ pub struct Job {
     encodings: BTreeMap<String, Encoded>,
     /// Target values of the test rows, per fold.
     pub(super) truths: Vec<Vec<f64>>,
-    reports: Reports,
+    pub(super) reports: Reports,
 }
 
 impl Job {
@@ -228,12 +232,7 @@ impl Job {
             .iter()
             .map(|f| f.test.iter().map(value).collect())
             .collect();
-        let pruner = experiment.pruner().map_err(setting)?;
-        let reports = match (pruner.name(), pruner.blocks()) {
-            ("none", _) => Reports::AllScores,
-            (_, true) => Reports::Scores,
-            (_, false) => Reports::Means,
-        };
+        let reports = reports(&experiment, &search).map_err(setting)?;
         Ok(Job {
             reports,
             experiment,
@@ -284,6 +283,12 @@ impl Job {
         if let Some(weights) = &e.data.weights {
             facts["weights"] = json!(weights);
         }
+        if self.reports == Reports::Rounds {
+            facts["steps"] = json!(e.search.steps);
+        }
+        if !self.search.up_to.is_empty() {
+            facts["up_to"] = json!(self.search.up_to);
+        }
         facts
     }
 
@@ -292,7 +297,8 @@ impl Job {
     ///
     /// Folds are reported as steps 1, 2, …. Without a pruner they run at once and their scores are reported. With one they run
     /// one after the other, in the same order for every trial: what is reported is the score of the fold if the pruner
-    /// compares trials fold by fold, else the mean so far.
+    /// compares trials fold by fold, else the mean so far. Where the steps are rounds, all folds go on side by side and the
+    /// mean of their scores is reported at up to 40 marks.
     ///
     /// # Errors
     /// [`Stop::Failed`] when the parameters cannot be fitted or scored, [`Stop::Pruned`] when the pruner says so.
@@ -307,55 +313,90 @@ impl Job {
     /// As [`Job::objective`].
     pub fn evaluate(&self, trial: &mut Trial) -> Result<(f64, Vec<f64>), Stop> {
         let name = self.search.learner(trial.params());
-        let learner = self.learner(&name, trial.params())?;
+        let learner = self.learner(&name, trial.params(), None)?;
         let encoded = self.encoded(trial.params());
         let seed = trial.seed().child("fit", 0);
         trial.note("dataset", self.dataset.name.as_str());
         trial.note("learner", name.as_str());
-        let (dataset, folds) = (&self.dataset, &self.folds);
-        let score = |fold: usize, predicted: &[f64]| {
-            let truth = &self.truths[fold];
-            let given = self.scores(predicted, truth.len());
-            let weights = self.weights(&folds[fold].test);
-            self.metric.score(truth, given, weights.as_deref(), 0.5)
-        };
-        let mut scores: Vec<f64> = Vec::with_capacity(folds.len());
-        let predictions = match self.reports {
-            Reports::AllScores => {
-                let all = encoded.cross_predict(learner.as_ref(), dataset, folds, seed)?;
-                for (fold, predicted) in all.iter().enumerate() {
-                    scores.push(score(fold, predicted)?);
-                    trial.report(fold as i64 + 1, scores[fold]);
-                }
-                all
+        let choose = self.search.up_to.contains(name.as_str());
+        let by_rounds = choose || self.reports == Reports::Rounds;
+        let followed = by_rounds
+            .then(|| self.by_rounds(trial, learner.as_ref(), encoded, seed, choose))
+            .flatten();
+        let (predictions, scores) = match (followed, self.reports) {
+            (Some(folds), _) => folds?,
+            (None, Reports::AllScores | Reports::Rounds) => {
+                self.at_once(trial, learner.as_ref(), encoded, seed)?
             }
-            reports => {
-                let mut all = Vec::with_capacity(folds.len());
-                for fold in 0..folds.len() {
-                    let one = encoded.predict_fold(learner.as_ref(), dataset, folds, fold, seed)?;
-                    scores.push(score(fold, &one)?);
-                    all.push(one);
-                    let so_far = scores.iter().sum::<f64>() / scores.len() as f64;
-                    let value = match reports {
-                        Reports::Scores => scores[fold],
-                        _ => so_far,
-                    };
-                    trial.report(fold as i64 + 1, value);
-                    // After the last fold there is nothing to save.
-                    if scores.len() < folds.len() && trial.should_prune() {
-                        trial.note("folds", scores.as_slice());
-                        return Err(Stop::Pruned);
-                    }
-                }
-                all
+            (None, Reports::Means | Reports::Scores) => {
+                self.fold_by_fold(trial, learner.as_ref(), encoded, seed)?
             }
         };
+        if self.reports == Reports::AllScores {
+            for (fold, score) in scores.iter().enumerate() {
+                trial.report(fold as i64 + 1, *score);
+            }
+        }
         trial.note("folds", scores.as_slice());
         if let Some(memory) = peak_memory() {
             trial.note("peak_memory_bytes", memory);
         }
         let score = scores.iter().sum::<f64>() / scores.len() as f64;
         Ok((score, predictions.concat()))
+    }
+
+    fn at_once(
+        &self,
+        trial: &Trial,
+        learner: &dyn Learner,
+        encoded: &Encoded,
+        seed: Seed,
+    ) -> Result<Folds, Stop> {
+        let limit = || trial.check().is_ok();
+        let predicted =
+            encoded.cross_predict(learner, &self.dataset, &self.folds, seed, Some(&limit));
+        let predicted = predicted.map_err(|error| said(trial, error))?;
+        let scores = predicted.iter().enumerate().map(|(i, p)| self.score(i, p));
+        let scores: Result<Vec<f64>, MetricError> = scores.collect();
+        Ok((predicted, scores?))
+    }
+
+    fn fold_by_fold(
+        &self,
+        trial: &mut Trial,
+        learner: &dyn Learner,
+        encoded: &Encoded,
+        seed: Seed,
+    ) -> Result<Folds, Stop> {
+        let (dataset, folds) = (&self.dataset, &self.folds);
+        let (mut predicted, mut scores) = (Vec::new(), Vec::with_capacity(folds.len()));
+        for fold in 0..folds.len() {
+            let limit = || trial.check().is_ok();
+            let one = encoded.predict_fold(learner, dataset, folds, fold, seed, Some(&limit));
+            let one = one.map_err(|error| said(trial, error))?;
+            scores.push(self.score(fold, &one)?);
+            predicted.push(one);
+            let so_far = scores.iter().sum::<f64>() / scores.len() as f64;
+            let value = match self.reports {
+                Reports::Scores => scores[fold],
+                _ => so_far,
+            };
+            trial.report(fold as i64 + 1, value);
+            // After the last fold there is nothing to save.
+            if scores.len() < folds.len() && trial.should_prune() {
+                trial.note("folds", scores.as_slice());
+                return Err(Stop::Pruned);
+            }
+        }
+        Ok((predicted, scores))
+    }
+
+    /// The score of a fold by the predictions of its test rows.
+    pub(super) fn score(&self, fold: usize, predicted: &[f64]) -> Result<f64, MetricError> {
+        let truth = &self.truths[fold];
+        let given = self.scores(predicted, truth.len());
+        let weights = self.weights(&self.folds[fold].test);
+        self.metric.score(truth, given, weights.as_deref(), 0.5)
     }
 
     /// Everything that the out-of-fold predictions of a trial depend on, as text: two trials with the same key have the
@@ -377,9 +418,11 @@ impl Job {
         &self,
         name: &str,
         params: &Params,
+        rounds: Option<u64>,
     ) -> Result<Box<dyn Learner>, JobError> {
         let entry = table::find(name)?;
-        Ok((entry.build)(self.search.hyperparameters(name, params))?)
+        let given = self.search.hyperparameters(name, params, rounds);
+        Ok((entry.build)(given)?)
     }
 
     pub(super) fn encoded(&self, params: &Params) -> &Encoded {
@@ -402,6 +445,45 @@ impl Job {
             predicted.len() / rows.max(1),
             predicted,
         )
+    }
+}
+
+/// What trials report, and whether that goes together with what is searched.
+fn reports(experiment: &Experiment, search: &Search) -> Result<Reports, String> {
+    let pruner = experiment.pruner()?;
+    let pruned = pruner.name() != NoPruner.name();
+    if experiment.search.steps == StepsSpec::Rounds && pruned {
+        if pruner.blocks() {
+            return Err(format!(
+                "search.steps: `{}` compares folds; write `steps: folds`, or another pruner such as `median`",
+                pruner.name()
+            ));
+        }
+        for name in &search.learners {
+            if table::find(name).is_ok_and(|entry| entry.rounds.is_none()) {
+                return Err(format!(
+                    "search.steps: `{name}` does not fit round by round; leave it out of `learners`, or write `steps: folds`"
+                ));
+            }
+        }
+        return Ok(Reports::Rounds);
+    }
+    match search.up_to.first() {
+        Some(name) if pruned => Err(format!(
+            "search.params: the best number of rounds of `{name}` is known when all folds have run, and `{}` stops trials between folds; write `steps: rounds` or `pruner: none`",
+            pruner.name()
+        )),
+        _ if !pruned => Ok(Reports::AllScores),
+        _ if pruner.blocks() => Ok(Reports::Scores),
+        _ => Ok(Reports::Means),
+    }
+}
+
+/// Why a fit ended, in the words of the trial where that is what ended it.
+pub(super) fn said(trial: &Trial, error: LearnError) -> Stop {
+    match (error, trial.check()) {
+        (LearnError::Stopped { .. }, Err(why)) => why,
+        (error, _) => error.into(),
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! For an objective that is not a learner there is a [`space_file::SpaceFile`] and the [`program::Program`] that is run with it.
 
+pub mod curve;
 pub mod ensemble;
 pub mod experiment;
 pub mod job;

@@ -22,6 +22,7 @@ use crate::learn::preprocess::Transform;
 use crate::seed::Seed;
 use crate::study::record::{TrialRecord, TrialState};
 
+use super::curve::rounds;
 use super::ensemble::{self, Candidate, Field, Selection, Way};
 use super::experiment::{CalibrationSpec, FinalSpec};
 use super::job::{Job, JobError};
@@ -276,10 +277,11 @@ impl Job {
             return Ok(predictions);
         }
         let name = self.search.learner(&trial.params);
-        let learner = self.learner(&name, &trial.params)?;
+        let learner = self.learner(&name, &trial.params, rounds(trial))?;
         let encoded = self.encoded(&trial.params);
         let seed = self.seed(trial).child("fit", 0);
-        let folds = encoded.cross_predict(learner.as_ref(), &self.dataset, &self.folds, seed)?;
+        let (learner, folds) = (learner.as_ref(), &self.folds);
+        let folds = encoded.cross_predict(learner, &self.dataset, folds, seed, None)?;
         Ok(folds.concat())
     }
 
@@ -290,7 +292,7 @@ impl Job {
     /// Fits a trial on all training rows.
     fn draft(&self, trial: &TrialRecord) -> Result<Draft, JobError> {
         let name = self.search.learner(&trial.params);
-        let learner = self.learner(&name, &trial.params)?;
+        let learner = self.learner(&name, &trial.params, rounds(trial))?;
         let encoded = self.encoded(&trial.params);
         let seed = self.seed(trial).child("refit", 0);
         let (transform, model) =
@@ -299,7 +301,11 @@ impl Job {
             holdout: encoded.predict(model.as_ref(), &self.split.test),
             transform,
             model,
-            hyperparameters: Json::Object(self.search.hyperparameters(&name, &trial.params)),
+            hyperparameters: Json::Object(self.search.hyperparameters(
+                &name,
+                &trial.params,
+                rounds(trial),
+            )),
             learner: name,
         })
     }

@@ -42,19 +42,14 @@ impl<'de> Deserialize<'de> for ParamSpec {
             ValueOr::List(list) => return Ok(ParamSpec::Fixed(Json::Array(list))),
             ValueOr::Keys(search) => search,
         };
+        let says_more = search.says_more();
         let SearchSpec {
             value: Some(value), ..
         } = search
         else {
             return Ok(ParamSpec::Search(search));
         };
-        let alone = search.float.is_none()
-            && search.int.is_none()
-            && search.categorical.is_none()
-            && !search.log
-            && search.step.is_none()
-            && search.when.is_empty();
-        if !alone {
+        if says_more {
             let what = "`value` is fixed and goes with no other key; remove the others";
             return Err(D::Error::custom(what));
         }
@@ -92,6 +87,9 @@ pub struct SearchSpec {
     /// Distance of allowed values.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub step: Option<f64>,
+    /// The most rounds of a learner that fits round by round, of which each trial takes the best number. Not searched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<u64>,
     /// Other parameters and the values at which this one exists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub when: BTreeMap<String, OneOrMany>,
@@ -124,6 +122,17 @@ pub enum OneOrMany {
 }
 
 impl SearchSpec {
+    /// Whether there is anything beside `value` or `up_to`.
+    pub(super) fn says_more(&self) -> bool {
+        self.float.is_some()
+            || self.int.is_some()
+            || self.categorical.is_some()
+            || self.log
+            || self.step.is_some()
+            || !self.when.is_empty()
+            || (self.value.is_some() && self.up_to.is_some())
+    }
+
     /// `param` with the conditions that are written here.
     pub(super) fn conditions(&self, mut param: Param) -> Param {
         for (on, values) in &self.when {
@@ -138,6 +147,9 @@ impl SearchSpec {
 
     /// The checked domain, or what is wrong with it.
     pub fn domain(&self) -> Result<Domain, String> {
+        if self.up_to.is_some() {
+            return Err("`up_to` is for the number of rounds of a learner that fits round by round, as in `gbt.n_estimators: {up_to: 400}`".to_owned());
+        }
         let text = |e: SpaceError| e.to_string();
         match (self.float, self.int, &self.categorical) {
             (Some([low, high]), None, None) => Domain::float(low, high, self.step, self.log).map_err(text),

@@ -4,7 +4,7 @@
 //! chosen; `preprocess` chooses among presets. A learner of which no parameter is given is searched over the default
 //! space of its table entry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value as Json};
 
@@ -31,6 +31,8 @@ pub struct Search {
     pub learners: Vec<String>,
     /// Fixed hyperparameters by learner.
     pub fixed: BTreeMap<String, Map<String, Json>>,
+    /// Learners whose fixed number of rounds is the most of which each trial takes the best.
+    pub up_to: BTreeSet<&'static str>,
 }
 
 impl Search {
@@ -47,6 +49,7 @@ impl Search {
             file,
             space: Vec::new(),
             fixed: BTreeMap::new(),
+            up_to: BTreeSet::new(),
         };
         let mut entries: Vec<&'static LearnerEntry> = Vec::new();
         for name in learners {
@@ -100,7 +103,12 @@ impl Search {
                 }
             }
         }
-        let Builder { space, fixed, .. } = search;
+        let Builder {
+            space,
+            fixed,
+            up_to,
+            ..
+        } = search;
         let space =
             Space::new(space).map_err(|error| misplaced(&error, params, "search.params", file))?;
         let learners = entries.iter().map(|e| e.name.to_owned()).collect();
@@ -108,6 +116,7 @@ impl Search {
             space,
             learners,
             fixed,
+            up_to,
         })
     }
 
@@ -147,9 +156,20 @@ impl Search {
         }
     }
 
-    /// The hyperparameters of a trial's learner, fixed ones included, without prefix.
-    pub fn hyperparameters(&self, learner: &str, params: &Params) -> Map<String, Json> {
+    /// The hyperparameters of a trial's learner, fixed ones included, without prefix. `rounds` are those that the trial
+    /// took of the most there may be.
+    pub fn hyperparameters(
+        &self,
+        learner: &str,
+        params: &Params,
+        rounds: Option<u64>,
+    ) -> Map<String, Json> {
         let mut all = self.fixed.get(learner).cloned().unwrap_or_default();
+        if let (Some(rounds), Ok(entry)) = (rounds, table::find(learner))
+            && let Some(name) = entry.rounds
+        {
+            all.insert(name.to_owned(), Json::from(rounds));
+        }
         for (name, value) in params.iter() {
             if let Some(own) = name.strip_prefix(learner).and_then(|n| n.strip_prefix('.')) {
                 all.insert(own.to_owned(), json(&value));
@@ -167,6 +187,7 @@ struct Builder<'a> {
     file: &'a str,
     space: Vec<Param>,
     fixed: BTreeMap<String, Map<String, Json>>,
+    up_to: BTreeSet<&'static str>,
 }
 
 impl Builder<'_> {
@@ -197,22 +218,24 @@ impl Builder<'_> {
 
     fn add(
         &mut self,
-        entry: &LearnerEntry,
+        entry: &'static LearnerEntry,
         name: &str,
         spec: &serde_saphyr::Spanned<ParamSpec>,
         several: bool,
     ) -> Result<(), YamlError> {
+        let own = &name[entry.name.len() + 1..];
         let search = match &spec.value {
-            ParamSpec::Search(search) => search,
-            ParamSpec::Fixed(value) => {
-                self.check(entry, name, spec, std::slice::from_ref(value))?;
-                let own = name[entry.name.len() + 1..].to_owned();
-                self.fixed
-                    .entry(entry.name.to_owned())
-                    .or_default()
-                    .insert(own, value.clone());
-                return Ok(());
+            ParamSpec::Search(search) if entry.rounds == Some(own) && search.up_to.is_some() => {
+                if search.says_more() {
+                    let what =
+                        format!("`{name}`: `up_to` goes with no other key; remove the others");
+                    return Err(at(spec, self.file, &what));
+                }
+                self.up_to.insert(entry.name);
+                return self.fix(entry, name, spec, &Json::from(search.up_to));
             }
+            ParamSpec::Search(search) => search,
+            ParamSpec::Fixed(value) => return self.fix(entry, name, spec, value),
         };
         let domain = search
             .domain()
@@ -229,6 +252,20 @@ impl Builder<'_> {
             param = param.when(LEARNER, [entry.name]);
         }
         self.space.push(search.conditions(param));
+        Ok(())
+    }
+
+    fn fix(
+        &mut self,
+        entry: &LearnerEntry,
+        name: &str,
+        spec: &serde_saphyr::Spanned<ParamSpec>,
+        value: &Json,
+    ) -> Result<(), YamlError> {
+        self.check(entry, name, spec, std::slice::from_ref(value))?;
+        let own = name[entry.name.len() + 1..].to_owned();
+        let fixed = self.fixed.entry(entry.name.to_owned()).or_default();
+        fixed.insert(own, value.clone());
         Ok(())
     }
 

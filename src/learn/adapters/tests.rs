@@ -112,6 +112,7 @@ fn set<'a>(
         rows,
         weights: None,
         fills,
+        go_on: None,
     }
 }
 

@@ -154,14 +154,22 @@ impl Made {
         weights: Option<&[f64]>,
         seed: u64,
     ) -> Result<Box<dyn Model>, LearnError> {
-        let data = TrainingSet {
+        learner.fit(&self.training_set(rows, weights), Seed::root(seed))
+    }
+
+    pub fn training_set<'a>(
+        &'a self,
+        rows: &'a [u32],
+        weights: Option<&'a [f64]>,
+    ) -> TrainingSet<'a> {
+        TrainingSet {
             features: &self.features,
             target: &self.target,
             rows,
             weights,
             fills: &self.fills,
-        };
-        learner.fit(&data, Seed::root(seed))
+            go_on: None,
+        }
     }
 
     /// Predictions of all rows.

@@ -152,6 +152,7 @@ impl Forest {
             && data.weights.is_none()
             && binary::fits(data.rows.len(), data.features.rows);
         let tree = |scratch: &mut Scratch, number| {
+            data.goes_on(name)?;
             let mut rng = seed.child("tree", number).rng();
             let Scratch {
                 arena,
@@ -186,12 +187,13 @@ impl Forest {
                 true => out_of_bag::bits(times),
                 false => Vec::new(),
             };
-            (tree, gains, bag)
+            Ok((tree, gains, bag))
         };
-        let grown: Vec<Grown> = (0..params.n_estimators as u64)
+        let grown: Result<Vec<Grown>, LearnError> = (0..params.n_estimators as u64)
             .into_par_iter()
             .map_init(Scratch::default, tree)
             .collect();
+        let grown = grown?;
         let mut importance = vec![0.0; columns.len()];
         let (mut trees, mut bags) = (Vec::with_capacity(grown.len()), Vec::new());
         for (tree, gains, bag) in grown {

@@ -2,6 +2,8 @@
 //!
 //! What is done row by row is done in blocks of rows, which threads share.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::loss::{Bounds, Loss, weighted_quantile};
@@ -22,8 +24,8 @@ const BLOCK: usize = 16_384;
 /// The state of one fit.
 pub(super) struct Boosting<'a> {
     params: &'a GbtParams,
-    loss: &'a dyn Loss,
-    constraints: &'a Constraints,
+    loss: Arc<dyn Loss>,
+    constraints: Constraints,
     columns: Vec<Column<'a>>,
     pub base: Vec<f64>,
     /// The score so far, `output × rows of the dataset + row`.
@@ -50,9 +52,10 @@ pub(super) struct Boosting<'a> {
 impl<'a> Boosting<'a> {
     pub fn new(
         params: &'a GbtParams,
-        loss: &'a dyn Loss,
-        constraints: &'a Constraints,
-        data: &TrainingSet<'a>,
+        loss: Arc<dyn Loss>,
+        constraints: Constraints,
+        columns: Vec<Column<'a>>,
+        data: &TrainingSet<'_>,
     ) -> Self {
         let mut base = vec![0.0; loss.outputs(data.target.classes.len())];
         loss.start(
@@ -65,7 +68,7 @@ impl<'a> Boosting<'a> {
             params,
             loss,
             constraints,
-            columns: Column::of(data),
+            columns,
             raw: base
                 .iter()
                 .flat_map(|b| std::iter::repeat_n(*b, all))
@@ -158,7 +161,7 @@ impl<'a> Boosting<'a> {
             }
             let random = self.params.extra_trees;
             let mut rules =
-                ruled.then(|| Rules::new(self.constraints, shares, random, &chosen, rng));
+                ruled.then(|| Rules::new(&self.constraints, shares, random, &chosen, rng));
             let mut grown = grow(
                 &self.columns,
                 &data.features.packs,
@@ -253,7 +256,7 @@ impl<'a> Boosting<'a> {
         let derivatives = derivatives.zip(self.hessians.par_chunks_mut(block * outputs));
         let targets = self.targets.par_chunks_mut(block);
         let blocks = self.inside.par_chunks(block).zip(targets).zip(derivatives);
-        let (loss, raw) = (self.loss, &self.raw);
+        let (loss, raw) = (&*self.loss, &self.raw);
         blocks.for_each(|((rows, targets), (gradients, hessians))| {
             derive(loss, data, raw, rows, targets, gradients, hessians);
         });
@@ -297,7 +300,7 @@ impl<'a> Boosting<'a> {
 
     /// Derivatives of the only output, weighted, where the tree looks for them.
     fn spread_in_blocks(&mut self, data: &TrainingSet<'_>, unit: &FixedPoint) {
-        let (loss, raw) = (self.loss, &self.raw);
+        let (loss, raw) = (&*self.loss, &self.raw);
         let buffers = || [0; 3].map(|_| vec![0.0; BLOCK]);
         let blocks = blocks(&self.inside, &mut self.sums).into_par_iter();
         blocks.for_each_init(buffers, |[targets, gradients, hessians], block| {

@@ -6,6 +6,7 @@
 
 mod boosting;
 mod constraints;
+mod fit;
 pub mod loss;
 mod params;
 mod rows;
@@ -20,11 +21,10 @@ pub use params::{GbtParams, Growth, LeafCount};
 use crate::data::table::Task;
 use crate::seed::Seed;
 
-use super::learner::{LearnError, Learner, Model, TrainingSet};
+use super::learner::{LearnError, Learner, Model, Rounds, TrainingSet};
 use super::model::TreeModel;
-use super::tree::nodes::Codes;
 use super::tree::view::Link;
-use boosting::{Boosting, Scores};
+use fit::Fit;
 
 const NAME: &str = "gbt";
 
@@ -108,65 +108,19 @@ impl Gbt {
 
 impl Learner for Gbt {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
-        let class_weights = match &self.params.class_weight {
-            Some(weight) => Some(weight.of_rows(NAME, data)?),
-            None => None,
-        };
-        let data = &TrainingSet {
-            weights: class_weights.as_deref().or(data.weights),
-            ..*data
-        };
-        let counted = data.weighted_rows();
-        let data = &TrainingSet {
-            rows: &counted,
-            ..*data
-        };
-        data.check(NAME)?;
-        let loss = self.loss(data)?;
-        let (fit_rows, held_rows) = self.set_aside(data.rows, seed);
-        let fit_data = TrainingSet {
-            rows: &fit_rows,
-            ..*data
-        };
-        let constraints = constraints::resolve(&self.params, data)?;
-        let mut boosting = Boosting::new(&self.params, &*loss, &constraints, &fit_data);
-        let mut held = Scores::new(&held_rows, &boosting.base);
-        let codes = Codes::of(data.features, data.fills);
-        // With too few rows to set one aside there is nothing to watch.
-        let watching = !held_rows.is_empty();
-        let (mut best_loss, mut best_round) = (f64::INFINITY, 0);
-        let mut best_importance = boosting.importance.clone();
-        let mut rng = seed.child("boosting", 0).rng();
-        for round in 0..self.params.n_estimators {
-            let grown = boosting.round(&fit_data, &codes, &mut rng)?;
-            if !watching {
-                continue;
-            }
-            for (class, tree) in boosting.trees[grown..].iter().enumerate() {
-                held.add(class, tree, &codes, &held_rows);
-            }
-            let now = held.loss(&*loss, &fit_data, &held_rows);
-            if now < best_loss {
-                (best_loss, best_round) = (now, round);
-                best_importance.clone_from(&boosting.importance);
-            } else if round - best_round >= self.params.early_stopping {
-                break;
-            }
-        }
-        if watching {
-            boosting
-                .trees
-                .truncate((best_round + 1) * boosting.base.len());
-            boosting.importance = best_importance;
-        }
-        let Boosting {
-            base,
-            trees,
-            importance,
-            ..
-        } = boosting;
-        let model = TreeModel::boosted(NAME, loss.link(), base, trees, importance, data.features);
-        Ok(Box::new(model))
+        let mut fit = Fit::new(self, data, &[], seed)?;
+        fit.advance(self.params.n_estimators, data.go_on)?;
+        Ok(Box::new(fit.model()))
+    }
+
+    fn begin<'a>(
+        &'a self,
+        data: &TrainingSet<'a>,
+        watched: &'a [u32],
+        seed: Seed,
+    ) -> Option<Result<Box<dyn Rounds + 'a>, LearnError>> {
+        let fit = Fit::new(self, data, watched, seed);
+        Some(fit.map(|fit| Box::new(fit) as Box<dyn Rounds + 'a>))
     }
 }
 

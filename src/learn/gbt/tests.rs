@@ -457,3 +457,79 @@ fn a_limit_of_rows_can_be_one_of_hessians() {
         assert!(smallest("hessians", interactions) < 60);
     }
 }
+
+#[test]
+fn a_fit_round_by_round_is_every_smaller_fit() {
+    let settings = [
+        (
+            Task::Binary,
+            json!({"n_estimators": 12, "subsample": 0.7, "colsample": 0.5}),
+        ),
+        (
+            Task::Binary,
+            json!({"n_estimators": 12, "class_weight": "balanced", "goss_top": 0.2}),
+        ),
+        (
+            Task::Regression,
+            json!({"n_estimators": 12, "loss": "quantile", "loss_alpha": 0.8}),
+        ),
+        (
+            Task::Regression,
+            json!({"n_estimators": 12, "extra_trees": true}),
+        ),
+    ];
+    for (task, settings) in settings {
+        let made = rows(3, task, 400);
+        let (train, test): (Vec<u32>, Vec<u32>) = made.rows().iter().partition(|r| **r % 4 != 0);
+        let learner = gbt(settings.clone());
+        let data = made.training_set(&train, None);
+        let seed = Seed::root(1);
+        let mut whole = learner.begin(&data, &test, seed).unwrap().unwrap();
+        for mark in [1, 2, 7, 12] {
+            let left = whole.advance(mark, None).unwrap();
+            assert_eq!(left, mark < 12);
+            let mut less = settings.clone();
+            less["n_estimators"] = json!(mark);
+            let model = gbt(less).fit(&data, seed).unwrap();
+            let alone = model.predict_rows(&made.features, &test, &made.fills);
+            assert_eq!(bits(&whole.predict()), bits(&alone), "{settings} {mark}");
+        }
+    }
+}
+
+#[test]
+fn early_stopping_ends_a_fit_round_by_round_too() {
+    let settings = json!({"n_estimators": 300, "learning_rate": 0.5, "early_stopping": 3});
+    let made = rows(4, Task::Binary, 300);
+    let (train, test): (Vec<u32>, Vec<u32>) = made.rows().iter().partition(|r| **r % 4 != 0);
+    let (learner, data) = (gbt(settings), made.training_set(&train, None));
+    let mut fit = learner.begin(&data, &test, Seed::root(1)).unwrap().unwrap();
+    let mut round = 0;
+    while fit.advance(round, None).unwrap() {
+        round += 2;
+        fit.predict();
+    }
+    assert!((4..300).contains(&round), "it stopped after {round}");
+    let model = learner.fit(&data, Seed::root(1)).unwrap();
+    let alone = model.predict_rows(&made.features, &test, &made.fills);
+    assert_eq!(bits(&fit.predict()), bits(&alone));
+}
+
+#[test]
+fn a_fit_that_shall_not_go_on_ends() {
+    let made = rows(5, Task::Binary, 300);
+    let all = made.rows();
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let go_on = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5;
+    let data = TrainingSet {
+        go_on: Some(&go_on),
+        ..made.training_set(&all, None)
+    };
+    let learner = gbt(json!({"n_estimators": 1000}));
+    let error = learner.fit(&data, Seed::root(1)).err().unwrap();
+    assert!(
+        matches!(error, LearnError::Stopped { learner: "gbt" }),
+        "{error}"
+    );
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 6);
+}
