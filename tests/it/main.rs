@@ -17,6 +17,7 @@ mod predict_agrees;
 mod problems;
 mod program;
 mod real_data;
+mod rounds;
 mod samplers;
 mod sequence;
 mod store_crash;

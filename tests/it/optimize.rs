@@ -421,3 +421,78 @@ fn importance_is_told_of_any_study() {
         "{unknown}"
     );
 }
+
+#[test]
+fn a_study_begins_with_the_trials_of_another() {
+    let desk = desk();
+    let run = |space: &str, more: &[&str]| {
+        let mut args = vec!["optimize", space, "--quiet", "--format", "json"];
+        args.extend(["--history", "h.jsonl", "--sampler", "tpe"]);
+        args.extend(more);
+        args.extend(["--", "sh", "objective.sh"]);
+        desk.json(&args)
+    };
+    run("space.yaml", &["--trials", "12"]);
+    let old = history(&desk, "h.jsonl");
+    desk.write("wide.yaml", SPACE.replace("[0, 9]", "[0, 30]"));
+    let from = ["--from", "space", "--without", "2,5"];
+    let more: Vec<&str> = ["--trials", "14"].into_iter().chain(from).collect();
+    run("wide.yaml", &more);
+    let new = history(&desk, "h.jsonl");
+    assert_eq!(new.len(), 14);
+    let kept: Vec<&Json> = old.iter().filter(|t| t[0] != 2 && t[0] != 5).collect();
+    for (old, new) in kept.iter().zip(&new) {
+        assert_eq!((&old[1], &old[2], &old[3]), (&new[1], &new[2], &new[3]));
+    }
+    // The same command again adds nothing and goes on.
+    let more: Vec<&str> = ["--trials", "15"].into_iter().chain(from).collect();
+    run("wide.yaml", &more);
+    assert_eq!(history(&desk, "h.jsonl")[..14], new);
+
+    let narrow = SPACE.replace("[0, 9]", "[0, 2]");
+    desk.write("narrow.yaml", narrow);
+    let (_, note) = desk.ends(
+        0,
+        &[
+            "optimize",
+            "narrow.yaml",
+            "--from",
+            "space",
+            "--trials",
+            "12",
+            "--quiet",
+            "--",
+            "sh",
+            "objective.sh",
+        ],
+    );
+    assert!(
+        note.contains("of 12 trials of `space` are left out; trial "),
+        "{note}"
+    );
+    assert!(note.contains("cannot be added: `y`: "), "{note}");
+
+    for (from, message) in [
+        (
+            ["--from", "none", "--without", "1"],
+            "there is no study `none`",
+        ),
+        (
+            ["--from", "space", "--without", "12"],
+            "has no trial 12; it has 12 trials",
+        ),
+        (
+            ["--from", "other", "--without", "1"],
+            "a study cannot begin with itself",
+        ),
+    ] {
+        desk.write("other.yaml", SPACE);
+        let mut args = vec!["optimize", "other.yaml"];
+        args.extend(from);
+        args.extend(["--", "sh", "objective.sh"]);
+        let (_, said) = desk.ends(2, &args);
+        assert!(said.contains(message), "{said}");
+        let studies = desk.done(&["studies", "--format", "json"]);
+        assert!(!studies.contains("other"), "{studies}");
+    }
+}

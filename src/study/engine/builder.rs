@@ -16,6 +16,7 @@ use crate::study::stopper::Stopper;
 use crate::study::storage::{Storage, memory::Memory};
 use crate::study::trial::Trial;
 
+use super::add::ADDED;
 use super::{Exhausted, Observer, Progress, Shown, Study, StudyError, fixed_params};
 
 /// System attributes of a study under which its settings are stored.
@@ -336,12 +337,8 @@ impl Study {
     /// What was known of a trial of an earlier process when it was asked for.
     fn known_again(&mut self, number: u64) -> Shown {
         let record = Arc::clone(&self.trials[number as usize]);
-        if self.space.is_some() {
-            return Shown {
-                params: self.own_params(&record).into_owned(),
-                whole: true,
-                trial: None,
-            };
+        if self.space.is_some() || record.system_attrs.contains_key(ADDED) {
+            return Shown::whole(self.own_params(&record).into_owned());
         }
         let view = self.view(number);
         let proposed = view.sampler.propose(&view.context(number));

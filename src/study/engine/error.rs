@@ -7,6 +7,14 @@ use crate::study::storage::StorageError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StudyError {
+    /// A trial of another study that cannot be added.
+    #[error("trial {number} cannot be added: {why}")]
+    Add {
+        /// Its number in the other study.
+        number: u64,
+        /// Why not.
+        why: String,
+    },
     /// A setting that no study can have.
     #[error("study `{study}`: {what}")]
     Setting {

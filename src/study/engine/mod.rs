@@ -12,6 +12,7 @@
 //! Every trial is written to the storage when it begins and when it ends. After a crash, trials that had begun and
 //! not ended are run again under their numbers, with the same parameters.
 
+mod add;
 mod ahead;
 mod builder;
 mod error;
@@ -41,6 +42,7 @@ use super::storage::{Storage, StorageError};
 use super::trial::{TimeLimit, Trial, View};
 use super::visited::Visited;
 
+pub use add::ADDED;
 pub use ahead::Exhausted;
 pub use builder::StudyBuilder;
 pub use error::StudyError;
@@ -91,6 +93,17 @@ struct Shown {
     whole: bool,
     /// The trial before its first draw, when `params` are not all and may become known.
     trial: Option<Arc<Trial>>,
+}
+
+impl Shown {
+    /// Of a trial all of whose parameters are known.
+    fn whole(params: Params) -> Self {
+        Shown {
+            params,
+            whole: true,
+            trial: None,
+        }
+    }
 }
 
 impl Study {
