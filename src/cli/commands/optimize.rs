@@ -22,7 +22,7 @@ use crate::study::{
 };
 use crate::tracking::Store;
 use crate::tune::named::{PrunerSpec, SamplerSpec};
-use crate::tune::program::{Listener, Program};
+use crate::tune::program::{Limits, Listener, Program, memory};
 use crate::tune::space_file::SpaceFile;
 
 #[derive(Debug, Args)]
@@ -53,6 +53,9 @@ pub(crate) struct OptimizeArgs {
     /// A trial without a result after this many seconds is failed and its process ended.
     #[arg(long, value_name = "SECONDS")]
     trial_timeout: Option<f64>,
+    /// A trial whose program holds more memory is failed and its process ended; as in 500MB or 2GiB.
+    #[arg(long, value_name = "AMOUNT", value_parser = memory_limit)]
+    trial_memory: Option<u64>,
     /// How many trials run at the same moment, at most `--concurrency`. The result does not depend on it.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -271,7 +274,10 @@ pub(crate) fn run(args: OptimizeArgs) -> anyhow::Result<Ending> {
         &problem.space,
         values,
         workers,
-        limit,
+        Limits {
+            time: limit,
+            memory: args.trial_memory,
+        },
         listener,
     )?;
 
@@ -351,6 +357,13 @@ fn seconds(option: &str, seconds: Option<f64>) -> anyhow::Result<Option<Duration
         Ok(limit) if !limit.is_zero() => Ok(Some(limit)),
         _ => bail!("{option}: must be a number of seconds above 0, not {seconds}"),
     }
+}
+
+fn memory_limit(text: &str) -> Result<u64, String> {
+    if !memory::KNOWN {
+        return Err("the memory of processes is known on Linux only".to_owned());
+    }
+    memory::parse(text)
 }
 
 fn check_writable(file: &Path) -> anyhow::Result<()> {

@@ -9,6 +9,7 @@
 //! of the protocol and NaN are failed trials with a reason, and the next trial finds a fresh process. Every process runs
 //! in a group of its own, and the whole group ends with its trial or with us, even if we are killed; see `process`.
 
+pub mod memory;
 mod placeholders;
 mod process;
 mod protocol;
@@ -64,11 +65,19 @@ pub enum ProgramError {
     },
 }
 
+/// What a trial may take. One that takes more fails, and its process is ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// Time until the answer, the start of the process included.
+    pub time: Option<Duration>,
+    /// Resident memory of the program and all that it started, in bytes; looked at ten times a second.
+    pub memory: Option<u64>,
+}
+
 /// A program that is an objective; see the [module](self).
 pub struct Program {
     template: Template,
-    /// No answer after this long is a failed trial.
-    limit: Option<Duration>,
+    limits: Limits,
     /// How many values a trial has.
     values: usize,
     keeper: Arc<Keeper>,
@@ -109,7 +118,7 @@ impl Program {
         space: &Space,
         values: usize,
         workers: usize,
-        limit: Option<Duration>,
+        limits: Limits,
         listener: Listener,
     ) -> Result<Self, ProgramError> {
         let template = Template::new(command, space)?;
@@ -124,7 +133,7 @@ impl Program {
             .collect();
         let program = Program {
             template,
-            limit,
+            limits,
             values,
             keeper,
             listener,
@@ -154,7 +163,7 @@ impl Program {
     /// # Errors
     /// Whatever goes wrong, told in words.
     pub fn run(&self, trial: &mut Trial) -> Result<Vec<f64>, Stop> {
-        let deadline = self.limit.map(|limit| Instant::now() + limit);
+        let deadline = self.limits.time.map(|limit| Instant::now() + limit);
         if self.template.is_per_trial() {
             return self.run_once(trial, deadline).map_err(Stop::Failed);
         }
@@ -179,7 +188,10 @@ impl Program {
             process.close_input();
         }
         for process in &mut processes {
-            while !matches!(process.next(Some(until)), Next::Ended | Next::Silence) {}
+            while !matches!(
+                process.next(Some(until)),
+                Next::Ended | Next::Silence | Next::TooLarge
+            ) {}
         }
     }
 
@@ -201,6 +213,7 @@ impl Program {
             self.template.words(),
             number,
             true,
+            self.limits.memory,
             &self.keeper,
             &self.listener,
         )
@@ -256,6 +269,7 @@ impl Program {
                 Next::Closed | Next::Ended if !heard => return Err(Lost::Unheard),
                 Next::Closed | Next::Ended => Err(process.obituary()),
                 Next::Silence => Err(self.silence()),
+                Next::TooLarge => Err(self.too_large()),
             };
             heard = true;
             let (said, whole) = match line.and_then(|line| protocol::parse(&line)) {
@@ -306,14 +320,22 @@ impl Program {
         let words = self
             .template
             .fill(trial.params(), trial.number(), objective_seed(trial));
-        let mut process = Process::start(&words, slot.number, false, &self.keeper, &self.listener)
-            .map_err(|e| e.to_string())?;
+        let mut process = Process::start(
+            &words,
+            slot.number,
+            false,
+            self.limits.memory,
+            &self.keeper,
+            &self.listener,
+        )
+        .map_err(|e| e.to_string())?;
         let mut numbers = LastNumbers::new(self.values);
         loop {
             match process.next(deadline) {
                 Next::Line(line) => numbers.read(&line),
                 Next::Overlong | Next::Closed => {}
                 Next::Silence => return Err(self.silence()),
+                Next::TooLarge => return Err(self.too_large()),
                 Next::Ended => break,
             }
         }
@@ -324,8 +346,13 @@ impl Program {
     }
 
     fn silence(&self) -> String {
-        let limit = self.limit.unwrap_or_default().as_secs_f64();
+        let limit = self.limits.time.unwrap_or_default().as_secs_f64();
         format!("no answer within {limit} s; the program was ended")
+    }
+
+    fn too_large(&self) -> String {
+        let most = self.limits.memory.unwrap_or_default() as f64 / 1e6;
+        format!("it held more than the limit of {most} MB of memory; the program was ended")
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Listener, ProgramError, WORKER_VARIABLE};
+use super::{Listener, ProgramError, WORKER_VARIABLE, memory};
 
 /// The longest line that is kept.
 const LINE: usize = 1 << 20;
@@ -24,6 +24,8 @@ const LINE: usize = 1 << 20;
 const WAITING: usize = 256;
 /// How many lines of stderr are kept for a message.
 const WORDS: usize = 8;
+/// How often the memory of a process is looked at.
+const LOOK: Duration = Duration::from_millis(100);
 /// How long the pipes of a process that ended may stay open: long enough to read what is in them.
 const ECHO: Duration = Duration::from_secs(1);
 
@@ -40,6 +42,8 @@ pub(super) enum Next {
     Ended,
     /// It did nothing until the deadline.
     Silence,
+    /// It and what it started hold more memory than they may.
+    TooLarge,
 }
 
 enum Event {
@@ -53,6 +57,8 @@ enum Event {
 pub(super) struct Process {
     child: Child,
     group: u32,
+    /// The memory that the group may hold, and when to look at it next.
+    most: Option<(u64, Instant)>,
     input: Option<Sender<String>>,
     events: Receiver<Event>,
     closed: bool,
@@ -72,6 +78,7 @@ impl Process {
         words: &[String],
         worker: usize,
         talks: bool,
+        memory: Option<u64>,
         keeper: &Arc<Keeper>,
         listener: &Listener,
     ) -> Result<Self, ProgramError> {
@@ -109,6 +116,7 @@ impl Process {
         Ok(Process {
             child,
             group,
+            most: memory.map(|most| (most, Instant::now())),
             input,
             events,
             closed: false,
@@ -148,11 +156,15 @@ impl Process {
             if self.ended.is_none() && deadline.is_some_and(|d| Instant::now() >= d) {
                 return Next::Silence;
             }
-            let until = match (self.ended, deadline) {
-                (Some(at), Some(deadline)) => Some(deadline.min(at + ECHO)),
-                (Some(at), None) => Some(at + ECHO),
-                (None, deadline) => deadline,
-            };
+            if self.ended.is_none() && self.is_too_large() {
+                return Next::TooLarge;
+            }
+            let until = [
+                self.ended.map(|at| at + ECHO),
+                self.most.filter(|_| self.ended.is_none()).map(|(_, at)| at),
+                deadline,
+            ];
+            let until = until.into_iter().flatten().min();
             let event = match until {
                 None => self
                     .events
@@ -177,7 +189,8 @@ impl Process {
                     // What it started holds the other ends of its pipes.
                     end_group(self.group);
                 }
-                Err(RecvTimeoutError::Timeout) if self.ended.is_none() => return Next::Silence,
+                // The deadline, or the time for another look at its memory.
+                Err(RecvTimeoutError::Timeout) if self.ended.is_none() => {}
                 // Its pipes are held by a process that left the group, or both threads are done.
                 Err(_) => {
                     self.ended.get_or_insert_with(Instant::now);
@@ -185,6 +198,16 @@ impl Process {
                 }
             }
         }
+    }
+
+    /// Whether it holds more memory than it may, as far as it is time to look.
+    fn is_too_large(&mut self) -> bool {
+        let now = Instant::now();
+        let Some((most, at)) = self.most.as_mut().filter(|(_, at)| *at <= now) else {
+            return false;
+        };
+        *at = now + LOOK;
+        memory::of_group(self.group) > *most
     }
 
     /// Whether it ended and said that all went well. One that still runs is ended.
@@ -196,9 +219,8 @@ impl Process {
     /// Waits for the end of a process that closed its stdout, which is near in most cases.
     pub(super) fn await_end(&mut self) {
         let until = Instant::now() + ECHO;
-        while self.ended.is_none() && !matches!(self.next(Some(until)), Next::Silence | Next::Ended)
-        {
-        }
+        let over = |next| matches!(next, Next::Silence | Next::Ended | Next::TooLarge);
+        while self.ended.is_none() && !over(self.next(Some(until))) {}
     }
 
     /// How it ended and the last it wrote to stderr. One that still runs is ended.

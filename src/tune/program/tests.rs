@@ -18,8 +18,11 @@ fn space() -> Space {
 
 fn program(command: &[&str], limit: Option<f64>) -> Program {
     let command: Vec<String> = command.iter().map(|w| (*w).to_owned()).collect();
-    let limit = limit.map(Duration::from_secs_f64);
-    Program::new(&command, &space(), 1, 2, limit, Arc::new(|_| {})).unwrap()
+    let limits = Limits {
+        time: limit.map(Duration::from_secs_f64),
+        memory: memory::KNOWN.then_some(200 << 20),
+    };
+    Program::new(&command, &space(), 1, 2, limits, Arc::new(|_| {})).unwrap()
 }
 
 /// What each of some trials came to: its value or why it failed.
@@ -150,6 +153,25 @@ fn a_pruned_trial_is_pruned_however_the_program_ends_it() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_program_that_holds_too_much_is_ended() {
+    // What `tail` keeps of a stream without line ends is all of it.
+    let hoard = "head -c 400000000 /dev/zero | tail -n 1 | sleep 1000";
+    let speaks = format!("while read -r line; do {hoard}; done");
+    let prints = format!("{hoard}; echo {{x}}");
+    for script in [&speaks, &prints] {
+        let began = Instant::now();
+        let answers = outcomes(&program(&["sh", "-c", script], Some(30.0)), 1);
+        let why = answers[0].as_ref().unwrap_err();
+        assert!(
+            why.starts_with("it held more than the limit of 209.7"),
+            "{why}"
+        );
+        assert!(began.elapsed().as_secs() < 20);
+    }
+}
+
+#[test]
 fn a_program_may_prune_itself() {
     let script = "while read -r line; do echo '{\"pruned\": true}'; done";
     let program = program(&["sh", "-c", script], None);
@@ -224,7 +246,14 @@ fn commands_of_one_trial_give_the_last_number_they_print() {
 fn a_program_that_cannot_start_is_known_before_the_first_trial() {
     let new = |command: &[&str]| {
         let command: Vec<String> = command.iter().map(|w| (*w).to_owned()).collect();
-        let made = Program::new(&command, &space(), 1, 1, None, Arc::new(|_| {}));
+        let made = Program::new(
+            &command,
+            &space(),
+            1,
+            1,
+            Limits::default(),
+            Arc::new(|_| {}),
+        );
         made.err().map(|e| e.to_string())
     };
     assert!(
