@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for problem in PROBLEMS {
             let curves = (first..first + seeds).into_par_iter().map(|seed| {
                 let sampler = sampler::by_name(name, &params).expect("checked by the first run");
-                regrets(problem, sampler, seed, 100)
+                regrets(problem, sampler, seed, 100, 1)
             });
             let curves: Vec<Vec<f64>> = curves.collect();
             let at = |n: usize| median(curves.iter().map(|c| c[n - 1]).collect());

@@ -353,6 +353,7 @@ impl Stopper for Seconds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::study::sampler::tpe::Tpe;
     use crate::study::{Budget, Ended, Stop, Study, StudyBuilder};
     use serde_json::json;
 
@@ -378,7 +379,13 @@ mod tests {
 
     fn stopped_by(name: &str, setting: Json, threads: usize) -> (Study, String) {
         let stopper = by_name(name, &setting).expect("right");
-        let (study, ended) = run(Study::builder("s").stopper(stopper).seed(3), threads);
+        let (study, ended) = run(
+            Study::builder("s")
+                .sampler(Tpe::default())
+                .stopper(stopper)
+                .seed(3),
+            threads,
+        );
         match ended {
             Ended::Stopper { name: by, why } if by == name => (study, why),
             other => panic!("{name}: {other:?}"),

@@ -43,8 +43,8 @@ impl Table for Samplers {
     type Made = Box<dyn Sampler>;
     const KEY: &'static str = "sampler";
     const WHAT: &'static str =
-        "a sampler such as `tpe`, or one with settings such as `{tpe: {n_startup_trials: 20}}`";
-    const DEFAULT: &'static str = "tpe";
+        "a sampler such as `auto`, or one with settings such as `{tpe: {n_startup_trials: 20}}`";
+    const DEFAULT: &'static str = "auto";
 
     fn make(name: &str, settings: &Json) -> Result<Self::Made, String> {
         sampler::by_name(name, settings).map_err(|error| match error {

@@ -240,10 +240,17 @@ fn integers(trial: &mut Trial) -> Result<f64, Stop> {
     Ok(far + (c.log2() - 3.0).abs() + 2.0 * (d - 0.35).abs() * (1.0 + far))
 }
 
-/// The regret of the best trial so far, after each of `n` trials. A failed trial is a fault of the test.
-pub fn regrets(problem: &Problem, sampler: Box<dyn Sampler>, seed: u64, n: u64) -> Vec<f64> {
+/// The regret of the best trial so far, after each of `n` trials, so many at once. A failed trial is a fault of the test.
+pub fn regrets(
+    problem: &Problem,
+    sampler: Box<dyn Sampler>,
+    seed: u64,
+    n: u64,
+    concurrency: usize,
+) -> Vec<f64> {
     let mut study = Study::builder(problem.name)
         .sampler(sampler)
+        .concurrency(concurrency)
         .seed(seed)
         .open()
         .expect("a new study in memory");

@@ -10,7 +10,7 @@ use crate::problems::{PROBLEMS, Problem, median, regrets};
 fn regret(name: &str, problem: &Problem) -> f64 {
     let run = |seed| {
         let sampler = sampler::by_name(name, &Json::Null).expect("a known sampler");
-        regrets(problem, sampler, seed, 100)[99]
+        regrets(problem, sampler, seed, 100, 1)[99]
     };
     median((0..20_u64).into_par_iter().map(run).collect())
 }

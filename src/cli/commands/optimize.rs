@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 
-use super::trials::{counts, document, number, params};
+use super::trials::{counts, document, drawn_by, number, params};
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg, output};
 use crate::fsio;
@@ -451,6 +451,9 @@ fn print(study: &Study, took: Duration) -> anyhow::Result<()> {
         parts.join(", "),
         output::clock(took.as_secs_f64())
     )?;
+    if let Some(ways) = drawn_by(study) {
+        writeln!(out, "drawn by {ways}")?;
+    }
     match &best[..] {
         [] => {}
         [one] if study.directions().len() == 1 => {

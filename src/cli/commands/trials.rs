@@ -7,6 +7,8 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use crate::cli::{Ending, Format, StoreArg, output};
+use crate::study::Study;
+use crate::study::engine::DRAWN_BY;
 use crate::study::record::{StudyRecord, TrialRecord, TrialState};
 use crate::study::storage::Storage;
 use crate::tracking::Store;
@@ -269,6 +271,24 @@ pub(super) fn number(value: f64) -> Json {
     } else {
         json!(value.to_string())
     }
+}
+
+/// How the trials of a study were drawn, in one line, when its sampler chose among ways.
+pub(super) fn drawn_by(study: &Study) -> Option<String> {
+    let mut ways: Vec<(&str, usize)> = Vec::new();
+    for trial in study.trials() {
+        let Some(how) = trial.system_attrs.get(DRAWN_BY).and_then(Json::as_str) else {
+            continue;
+        };
+        // The reason is with the trial.
+        let way = how.split(':').next().unwrap_or(how);
+        match ways.iter_mut().find(|(known, _)| *known == way) {
+            Some((_, count)) => *count += 1,
+            None => ways.push((way, 1)),
+        }
+    }
+    let said: Vec<String> = ways.iter().map(|(way, n)| format!("{way} ({n})")).collect();
+    (!said.is_empty()).then(|| said.join(", "))
 }
 
 pub(super) fn document(trial: &TrialRecord) -> Json {

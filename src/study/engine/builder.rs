@@ -11,7 +11,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::study::declared::Space;
 use crate::study::pruner::{NoPruner, Pruner};
 use crate::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
-use crate::study::sampler::{Sampler, tpe::Tpe};
+use crate::study::sampler::{Sampler, auto::Auto};
 use crate::study::stopper::Stopper;
 use crate::study::storage::{Storage, memory::Memory};
 use crate::study::trial::Trial;
@@ -26,7 +26,7 @@ const PRUNER: &str = "automl:pruner";
 const CONCURRENCY: &str = "automl:concurrency";
 const SPACE: &str = "automl:space";
 
-/// The description of a study. Unless told otherwise: minimize, TPE, no pruner, seed 0, one trial at a time, in memory.
+/// The description of a study. Unless told otherwise: minimize, [`Auto`], no pruner, seed 0, one trial at a time, in memory.
 pub struct StudyBuilder {
     name: String,
     directions: Vec<Direction>,
@@ -48,7 +48,7 @@ impl StudyBuilder {
         StudyBuilder {
             name,
             directions: vec![Direction::Minimize],
-            sampler: Arc::new(Tpe::default()),
+            sampler: Arc::new(Auto::default()),
             pruner: Arc::new(NoPruner),
             seed: 0,
             concurrency: 1,

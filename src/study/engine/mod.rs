@@ -51,6 +51,8 @@ pub use schedule::{Budget, Ended, StopHandle};
 
 /// The system attribute with enqueued values, one JSON object from name to value, as Optuna reads it.
 pub const FIXED_PARAMS: &str = "fixed_params";
+/// The system attribute that tells how a trial was drawn and why, when its sampler has a choice.
+pub const DRAWN_BY: &str = "automl:drawn_by";
 /// The system attribute that tells why a trial failed.
 pub const FAIL_REASON: &str = "fail_reason";
 
@@ -363,7 +365,11 @@ impl Study {
         record.started = Some(self.clock.now());
 
         let view = self.view(number);
-        let proposed = view.sampler.propose(&view.context(number));
+        let context = view.context(number);
+        let proposed = view.sampler.propose(&context);
+        if let Some(how) = view.sampler.explain(&context) {
+            record.system_attrs.insert(DRAWN_BY.to_owned(), how.into());
+        }
         let fixed = fixed_params(&record);
         let mut trial = Trial::new(record, view, proposed, fixed);
         trial.limit = self

@@ -10,7 +10,7 @@ use super::*;
 use crate::clock::{ManualClock, SystemClock};
 use crate::study::declared::Param;
 use crate::study::record::StudyRecord;
-use crate::study::sampler::{self, Context, conformance, random::Random};
+use crate::study::sampler::{self, Context, conformance, random::Random, tpe::Tpe};
 use crate::study::space::Domain;
 use crate::study::storage::memory::Memory;
 
@@ -754,6 +754,7 @@ fn no_more_trials_run_at_once_than_wanted() {
 #[test]
 fn a_seed_gives_the_same_trials_on_every_machine_and_in_every_release() {
     let mut study = Study::builder("s")
+        .sampler(Tpe::default())
         .seed(42)
         .concurrency(2)
         .open()

@@ -26,19 +26,19 @@ pub struct SamplerEntry {
 /// Every sampler of this crate.
 pub const SAMPLERS: &[SamplerEntry] = &[
     SamplerEntry {
-        name: "tpe",
-        summary: "tree-structured Parzen estimator: draws near good trials and away from bad ones",
-        build: |params| {
-            let params: TpeParams = read("tpe", params)?;
-            Ok(Box::new(Tpe::new(params)?))
-        },
-    },
-    SamplerEntry {
         name: "auto",
         summary: "chooses by trials, space and progress: Gaussian process, local refinement, TPE",
         build: |params| {
             let NoParams {} = read("auto", params)?;
             Ok(Box::new(Auto::default()))
+        },
+    },
+    SamplerEntry {
+        name: "tpe",
+        summary: "tree-structured Parzen estimator: draws near good trials and away from bad ones",
+        build: |params| {
+            let params: TpeParams = read("tpe", params)?;
+            Ok(Box::new(Tpe::new(params)?))
         },
     },
     SamplerEntry {
@@ -157,7 +157,7 @@ mod tests {
         );
         assert_eq!(
             error("genetic", Json::Null),
-            "there is no sampler `genetic`; known are `tpe`, `auto`, `gp`, `random`, `qmc`, `grid`, `brute_force`, `partial_fixed`"
+            "there is no sampler `genetic`; known are `auto`, `tpe`, `gp`, `random`, `qmc`, `grid`, `brute_force`, `partial_fixed`"
         );
         let unknown = error("tpe", json!({"n_startup": 3}));
         assert!(unknown.contains("`n_startup_trials`"), "{unknown}");

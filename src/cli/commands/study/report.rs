@@ -42,9 +42,13 @@ pub(super) fn header(job: &Job) -> Vec<String> {
     } else {
         ""
     };
+    let pruner = match e.search.pruner.name() {
+        "none" => String::new(),
+        pruner => format!(" · {pruner}"),
+    };
     let mut lines = vec![
         format!(
-            "{}  {} · {} trials · {repeats}{}-fold{stratified} CV · {} {arrow} · {} at once · seed {}",
+            "{}  {}{pruner} · {} trials · {repeats}{}-fold{stratified} CV · {} {arrow} · {} at once · seed {}",
             e.name,
             e.search.sampler.name(),
             e.search.trials,
@@ -234,6 +238,17 @@ impl Report<'_> {
         let value =
             |name: &str, of: &[(&str, f64)]| of.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
         let holdout = value(metric, &self.outcome.holdout).map_or("undefined".to_owned(), score);
+        if let Some(ways) = trials::drawn_by(self.study) {
+            print_line!("drawn  by {ways}");
+        }
+        let progress = self.study.progress();
+        let ended = [(progress.pruned, "pruned"), (progress.failed, "failed")];
+        if ended.iter().any(|(n, _)| *n > 0) {
+            let ended = ended.iter().filter(|(n, _)| *n > 0);
+            let ended: Vec<String> = ended.map(|(n, how)| format!("{n} {how}")).collect();
+            let (complete, ended) = (progress.complete, ended.join(", "));
+            print_line!("trials {complete} complete, {ended}");
+        }
         // The holdout is read once, by the final model.
         let alone = self
             .outcome
