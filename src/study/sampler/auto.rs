@@ -2,7 +2,8 @@
 //!
 //! The first trials are spread over the space. Then a Gaussian process over the whole space, conditions included, takes
 //! turns with a local one around the best trial; when nothing gets better, some trials are drawn as if the process were
-//! less sure of itself. Later, when the process costs more than it gains, local refinement takes turns with TPE. Very
+//! less sure of itself. Later, when the process costs more than it gains, local refinement takes turns with CMA-ES, which
+//! begins with the best trials so far and learns from its own ones only: so it can find what lies far from the best. Very
 //! wide spaces and studies of several directions are left to TPE.
 //!
 //! Which way a trial is drawn is a function of its context, so the contract of samplers holds; [`Sampler::explain`] says
@@ -10,6 +11,7 @@
 
 use crate::study::space::{Domain, Params};
 
+use super::cmaes::{CmaEs, Turns};
 use super::gp::{Gp, stalled};
 use super::tpe::Tpe;
 use super::{Context, Sampler};
@@ -24,10 +26,27 @@ const WIDEST: usize = 40;
 const DOUBT: f64 = 20.0;
 
 /// Chooses among the other samplers; see the [module](self).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Auto {
     gp: Gp,
     tpe: Tpe,
+    cmaes: CmaEs,
+}
+
+/// Which trials are left to CMA-ES.
+const TURNS: Turns = Turns {
+    from: WHOLE,
+    every: 4,
+};
+
+impl Default for Auto {
+    fn default() -> Self {
+        Auto {
+            gp: Gp::default(),
+            tpe: Tpe::default(),
+            cmaes: CmaEs::in_turns(TURNS),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +57,7 @@ enum Way {
     Local,
     Several,
     Wide,
-    Late,
+    Evolving,
 }
 
 impl Auto {
@@ -60,10 +79,10 @@ impl Auto {
             return Way::Wide;
         }
         if ctx.trial >= WHOLE {
-            return if ctx.trial % 4 == 3 {
-                Way::Late
-            } else {
-                Way::Local
+            let begun = ctx.history.len() as u64 >= WHOLE;
+            return match TURNS.place(ctx.trial) {
+                Some(_) if begun => Way::Evolving,
+                _ => Way::Local,
             };
         }
         let turn = ctx.trial % 8;
@@ -97,8 +116,8 @@ impl Sampler for Auto {
             Way::Local => "local refinement: a Gaussian process of the trials around the best one",
             Way::Several => "TPE: the study has several directions",
             Way::Wide => "TPE: too many parameters for a Gaussian process",
-            Way::Late => {
-                "TPE: the history is long, and a Gaussian process of all of it would cost too much"
+            Way::Evolving => {
+                "CMA-ES: the history is long, and a Gaussian process of all of it would cost too much"
             }
         };
         Some(why.to_owned())
@@ -114,7 +133,8 @@ impl Sampler for Auto {
                 self.gp.refine(ctx).or_else(|| self.gp.improve(ctx, 1.0))
             }
             Way::Local => self.gp.refine(ctx),
-            Way::Several | Way::Wide | Way::Late => None,
+            Way::Evolving => return self.cmaes.propose(ctx),
+            Way::Several | Way::Wide => None,
         };
         proposed.unwrap_or_else(|| self.tpe.propose(ctx))
     }

@@ -5,6 +5,7 @@
 //! resumed study equals an uninterrupted one. It may cache what it can compute again.
 
 pub mod auto;
+pub mod cmaes;
 pub mod conformance;
 pub mod gp;
 pub mod grid;
@@ -80,6 +81,24 @@ pub trait Sampler: Send + Sync {
 
     /// Draws one parameter that [`Sampler::propose`] did not. Returns the internal value, within `domain`.
     fn propose_one(&self, ctx: &Context<'_>, name: &str, domain: &Domain) -> f64;
+}
+
+/// Whether `history` begins with these trials.
+fn begins(taken: &[Arc<TrialRecord>], history: &[Arc<TrialRecord>]) -> bool {
+    // Records do not change, and those held here keep their place in memory. One trial that is not where it was moves
+    // all later ones, so a few places tell.
+    let same = |i: usize| Arc::ptr_eq(&taken[i], &history[i]);
+    let mut at = taken.len();
+    if at > history.len() {
+        return false;
+    }
+    while at > 0 {
+        if !same(at - 1) {
+            return false;
+        }
+        at /= 2;
+    }
+    true
 }
 
 macro_rules! sampler_behind {

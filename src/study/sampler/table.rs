@@ -6,6 +6,7 @@ use crate::names;
 
 use super::Sampler;
 use super::auto::Auto;
+use super::cmaes::{CmaEs, CmaEsParams};
 use super::gp::{Gp, GpParams};
 use super::grid::{BruteForce, Grid};
 use super::partial_fixed::PartialFixed;
@@ -27,7 +28,7 @@ pub struct SamplerEntry {
 pub const SAMPLERS: &[SamplerEntry] = &[
     SamplerEntry {
         name: "auto",
-        summary: "chooses by trials, space and progress: Gaussian process, local refinement, TPE",
+        summary: "chooses by trials, space and progress: Gaussian process, local refinement, CMA-ES, TPE",
         build: |params| {
             let NoParams {} = read("auto", params)?;
             Ok(Box::new(Auto::default()))
@@ -47,6 +48,14 @@ pub const SAMPLERS: &[SamplerEntry] = &[
         build: |params| {
             let params: GpParams = read("gp", params)?;
             Ok(Box::new(Gp::new(params)?))
+        },
+    },
+    SamplerEntry {
+        name: "cmaes",
+        summary: "CMA-ES: a normal distribution over the numbers learns where and in which shape trials are good",
+        build: |params| {
+            let params: CmaEsParams = read("cmaes", params)?;
+            Ok(Box::new(CmaEs::new(params)?))
         },
     },
     SamplerEntry {
@@ -134,9 +143,26 @@ fn read<P: Default + serde::de::DeserializeOwned>(
     if params.is_null() {
         return Ok(P::default());
     }
-    serde_json::from_value(params.clone()).map_err(|error| SamplerError::Param {
-        sampler,
-        what: error.to_string(),
+    serde_json::from_value(params.clone()).map_err(|error| {
+        let (key, error) = first_wrong::<P>(params).unwrap_or((None, error));
+        let what = match key {
+            Some(key) => format!("`{key}`: {error}"),
+            None => error.to_string(),
+        };
+        SamplerError::Param { sampler, what }
+    })
+}
+
+/// The first parameter with a value that is wrong by itself, and what is wrong with it.
+fn first_wrong<P: serde::de::DeserializeOwned>(
+    params: &Json,
+) -> Option<(Option<&String>, serde_json::Error)> {
+    params.as_object()?.iter().find_map(|(key, value)| {
+        let alone = Json::from_iter([(key.clone(), value.clone())]);
+        let error = serde_json::from_value::<P>(alone).err()?;
+        // That of an unknown parameter names it.
+        let named = error.to_string().contains(&format!("`{key}`"));
+        Some(((!named).then_some(key), error))
     })
 }
 
@@ -157,7 +183,7 @@ mod tests {
         );
         assert_eq!(
             error("genetic", Json::Null),
-            "there is no sampler `genetic`; known are `auto`, `tpe`, `gp`, `random`, `qmc`, `grid`, `brute_force`, `partial_fixed`"
+            "there is no sampler `genetic`; known are `auto`, `tpe`, `gp`, `cmaes`, `random`, `qmc`, `grid`, `brute_force`, `partial_fixed`"
         );
         let unknown = error("tpe", json!({"n_startup": 3}));
         assert!(unknown.contains("`n_startup_trials`"), "{unknown}");

@@ -35,6 +35,7 @@ use super::tpe::Tpe;
 use super::{Context, Sampler, SamplerError};
 use regression::{Kernel, Points, Posterior};
 use search::Search;
+pub(super) use space::{Axis, Scale};
 use space::{Layout, informative};
 
 /// The parameters of [`Gp`].
@@ -418,7 +419,7 @@ pub(super) fn stalled(ctx: &Context<'_>) -> bool {
 }
 
 /// A draw that spreads `n` trials over the domain, one in each `n`-th part: a Latin hypercube.
-fn spread(ctx: &Context<'_>, name: &str, domain: &Domain, n: u64) -> f64 {
+pub(super) fn spread(ctx: &Context<'_>, name: &str, domain: &Domain, n: u64) -> f64 {
     let mut rng = ctx
         .study_seed
         .child("design", ctx.trial / n)

@@ -25,7 +25,7 @@ const FEW: f64 = 16.0;
 const MOST_SHAPES: usize = 12;
 
 /// One parameter.
-pub(super) struct Axis<'a> {
+pub(in super::super) struct Axis<'a> {
     pub name: &'a str,
     pub domain: &'a Domain,
     pub scale: Scale,
@@ -33,7 +33,7 @@ pub(super) struct Axis<'a> {
 
 /// How numbers of a domain lie on [0, 1].
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scale {
+pub(in super::super) enum Scale {
     /// Every number between, on a plain or a log scale.
     Line,
     /// This many values.
@@ -43,7 +43,7 @@ pub(super) enum Scale {
 }
 
 impl<'a> Axis<'a> {
-    fn new(name: &'a str, domain: &'a Domain) -> Self {
+    pub(in super::super) fn new(name: &'a str, domain: &'a Domain) -> Self {
         let scale = match domain {
             Domain::Float { step: None, .. } => Scale::Line,
             Domain::Float {
@@ -67,7 +67,7 @@ impl<'a> Axis<'a> {
     }
 
     /// The coordinate of an internal value.
-    pub(super) fn coordinate(&self, internal: f64) -> f64 {
+    pub(in super::super) fn coordinate(&self, internal: f64) -> f64 {
         let part = match *self.domain {
             Domain::Float {
                 low,
@@ -111,7 +111,7 @@ impl<'a> Axis<'a> {
     }
 
     /// The internal value at a coordinate; on a grid, the nearest.
-    pub(super) fn internal(&self, coordinate: f64) -> f64 {
+    pub(in super::super) fn internal(&self, coordinate: f64) -> f64 {
         let t = coordinate;
         let index = || ((t * self.values()) as u64).min(self.values() as u64 - 1);
         match *self.domain {
@@ -176,7 +176,7 @@ impl<'a> Axis<'a> {
     }
 
     /// Whether the axis has values one by one, however many.
-    pub(super) fn is_discrete(&self) -> bool {
+    pub(in super::super) fn is_discrete(&self) -> bool {
         self.scale != Scale::Line
     }
 

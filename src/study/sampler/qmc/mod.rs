@@ -27,12 +27,15 @@ impl Sampler for Qmc {
     }
 
     fn propose_one(&self, ctx: &Context<'_>, name: &str, domain: &Domain) -> f64 {
-        match coordinate(ctx, name).filter(|c| *c <= DIRECTIONS.len()) {
+        match coordinate(ctx, name).filter(|c| *c < COORDINATES) {
             Some(coordinate) => random::at(domain, point(ctx.study_seed, ctx.trial, coordinate)),
             None => random::draw(domain, &mut param_seed(ctx, name).rng()),
         }
     }
 }
+
+/// How many coordinates the sequence has.
+pub(super) const COORDINATES: usize = DIRECTIONS.len() + 1;
 
 /// The place of a parameter in the order in which parameters with a choice first appear.
 fn coordinate(ctx: &Context<'_>, name: &str) -> Option<usize> {

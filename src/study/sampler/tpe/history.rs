@@ -11,7 +11,7 @@ use crate::study::record::{Direction, TrialRecord, TrialState};
 use crate::study::space::{Assignment, Domain, Params};
 use crate::study::visited;
 
-use super::super::Context;
+use super::super::{Context, begins};
 use super::parzen::{Memo, Observations};
 use super::split::{self, Ranking};
 
@@ -85,21 +85,8 @@ impl Points<'_> {
 impl History {
     /// Whether it consists of the first trials of `ctx`, so that the rest can be added.
     pub(super) fn begins(&self, ctx: &Context<'_>) -> bool {
-        let n = self.taken.len();
-        if n > ctx.history.len() || self.directions != ctx.directions {
-            return false;
-        }
-        // Records do not change, and those held here keep their place in memory. One trial that is not where it was
-        // moves all later ones, so a few places tell.
-        let same = |i: usize| Arc::ptr_eq(&self.taken[i], &ctx.history[i]);
-        let mut at = n;
-        while at > 0 {
-            if !same(at - 1) {
-                return false;
-            }
-            at /= 2;
-        }
-        n == 0 || same(0)
+        let same = self.taken.is_empty() || self.directions == ctx.directions;
+        same && begins(&self.taken, ctx.history)
     }
 
     pub(super) fn len(&self) -> usize {
