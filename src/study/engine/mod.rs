@@ -32,6 +32,7 @@ use crate::seed::Seed;
 
 use super::declared::Space;
 use super::objective::{Stop, Values};
+use super::pareto;
 use super::pruner::Pruner;
 use super::record::{Attrs, Direction, TrialRecord, TrialState};
 use super::sampler::Sampler;
@@ -129,10 +130,20 @@ impl Study {
         &self.progress
     }
 
-    /// The complete trial with the best value; of equals, the one with the smallest number. `None` when no trial
-    /// is complete or the study has several directions.
+    /// The complete trial with the best value of those whose constraints hold; of equals, the one with the smallest
+    /// number. `None` when there is no such trial or the study has several directions.
     pub fn best(&self) -> Option<Arc<TrialRecord>> {
         self.progress.best.clone()
+    }
+
+    /// The complete trials that hold their constraints and that no other such trial beats, by number: nowhere worse and
+    /// somewhere better. With one direction, those with the best value.
+    pub fn pareto_front(&self) -> Vec<Arc<TrialRecord>> {
+        let eligible: Vec<_> = self.trials.iter().filter(|t| t.is_eligible()).collect();
+        let losses = |t: &&Arc<TrialRecord>| t.losses(&self.directions);
+        let points: Vec<Vec<f64>> = eligible.iter().map(losses).collect();
+        let front = pareto::front(&points).into_iter();
+        front.map(|at| Arc::clone(eligible[at])).collect()
     }
 
     /// Adds an observer, which is told of trials from now on.
