@@ -191,7 +191,10 @@ mod tests {
             trial.system_attrs = attrs.collect();
             trial
         };
-        let none = with(&[("constraint", json!([1.0])), ("constraints_of", json!([1.0]))]);
+        let none = with(&[
+            ("constraint", json!([1.0])),
+            ("constraints_of", json!([1.0])),
+        ]);
         assert!(none.constraints().is_empty() && none.is_feasible());
         assert!(with(&[("constraints", Json::Null)]).is_feasible());
         let list = with(&[("constraints", json!([-1, 0.0, 2.5, 0.5]))]);
@@ -199,11 +202,21 @@ mod tests {
         assert_eq!(list.violation(), 3.0);
         assert!(!list.is_feasible());
         assert!(with(&[("constraints", json!([0.0, -0.5]))]).is_feasible());
-        let named = with(&[("constraints:memory", json!(2.0)), ("constraints:time", json!(-9.0))]);
+        let named = with(&[
+            ("constraints:memory", json!(2.0)),
+            ("constraints:time", json!(-9.0)),
+        ]);
         assert_eq!((named.violation(), named.is_feasible()), (2.0, false));
-        for (bare, violation) in [("Infinity", f64::INFINITY), ("-Infinity", 0.0), ("NaN", f64::INFINITY)] {
+        for (bare, violation) in [
+            ("Infinity", f64::INFINITY),
+            ("-Infinity", 0.0),
+            ("NaN", f64::INFINITY),
+        ] {
             let trial = with(&[("constraints", json!([bare]))]);
-            assert_eq!((trial.violation(), trial.is_feasible()), (violation, violation == 0.0));
+            assert_eq!(
+                (trial.violation(), trial.is_feasible()),
+                (violation, violation == 0.0)
+            );
         }
     }
 }

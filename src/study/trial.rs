@@ -438,20 +438,29 @@ impl Trial {
     /// # Errors
     /// When a value is NaN.
     pub fn constrain(&mut self, values: impl IntoIterator<Item = f64>) -> Result<(), TrialError> {
-        let values: Vec<f64> = values.into_iter().collect();
-        if let Some(place) = values.iter().position(|v| v.is_nan()) {
-            return Err(TrialError::Constraint { place });
-        }
-        let stored = values.iter().map(|v| v.clamp(f64::MIN, f64::MAX));
-        let stored: Json = stored.collect();
-        self.record.system_attrs.insert(CONSTRAINTS.to_owned(), stored);
-        Ok(())
+        constrain(&mut self.record, values)
     }
 
     /// Notes something about the trial under `key`; it is stored with the trial.
     pub fn note(&mut self, key: impl Into<String>, value: impl Into<Json>) {
         self.record.user_attrs.insert(key.into(), value.into());
     }
+}
+
+/// Writes the values of a trial's constraints; see [`Trial::constrain`].
+pub(crate) fn constrain(
+    record: &mut TrialRecord,
+    values: impl IntoIterator<Item = f64>,
+) -> Result<(), TrialError> {
+    let values: Vec<f64> = values.into_iter().collect();
+    if let Some(place) = values.iter().position(|v| v.is_nan()) {
+        return Err(TrialError::Constraint { place });
+    }
+    // JSON has no infinity.
+    let stored = values.iter().map(|v| v.clamp(f64::MIN, f64::MAX));
+    let stored: Json = stored.collect();
+    record.system_attrs.insert(CONSTRAINTS.to_owned(), stored);
+    Ok(())
 }
 
 /// The value of a domain that has only one.

@@ -39,7 +39,7 @@ use super::sampler::Sampler;
 use super::space::{Params, Value};
 use super::stopper::Stopper;
 use super::storage::{Storage, StorageError};
-use super::trial::{TimeLimit, Trial, View};
+use super::trial::{TimeLimit, Trial, View, constrain};
 use super::visited::Visited;
 
 pub use ahead::Exhausted;
@@ -260,7 +260,8 @@ impl Study {
     }
 
     /// Ends a trial that another process asked for, knowing no more than the storage does. What the study's settings
-    /// are does not matter, since a result is no decision of the study.
+    /// are does not matter, since a result is no decision of the study. `constraints` are the values of its constraints,
+    /// if it has any; see [`Trial::constrain`]. If one is NaN, the trial has failed.
     ///
     /// # Errors
     /// When there is no such study, or no such trial in flight; when the storage fails.
@@ -270,6 +271,7 @@ impl Study {
         study: &str,
         number: u64,
         outcome: Result<Vec<f64>, Stop>,
+        constraints: Option<Vec<f64>>,
     ) -> Result<TrialRecord, StudyError> {
         let no_study = || StorageError::NoStudy {
             name: study.to_owned(),
@@ -290,12 +292,12 @@ impl Study {
                 study: study.to_owned(),
             });
         }
-        conclude(
-            &mut record,
-            outcome.map(Values),
-            stored.directions.len(),
-            clock.now(),
-        );
+        let constrained = match constraints {
+            Some(values) => constrain(&mut record, values),
+            None => Ok(()),
+        };
+        let outcome = outcome.and_then(|values| Ok(constrained.map(|()| Values(values))?));
+        conclude(&mut record, outcome, stored.directions.len(), clock.now());
         storage.write_trial(study, &record)?;
         Ok(record)
     }

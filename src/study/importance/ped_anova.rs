@@ -6,8 +6,8 @@
 //! those of Optuna 5, and so are the results.
 
 use crate::stats::{normal, special};
-use crate::study::record::{Direction, TrialRecord};
 use crate::study::pareto;
+use crate::study::record::{Direction, TrialRecord};
 use crate::study::space::Domain;
 
 use super::{ImportanceError, Shares, comparable, shares};

@@ -6,6 +6,27 @@ use crate::study::record::{Direction, TrialRecord, TrialState};
 use super::volume::own;
 use super::{order, ranks};
 
+/// The rank of each of `trials`, all complete: those that hold their constraints by their losses, then the others by how much
+/// they break them.
+pub(in crate::study) fn ranks_of(trials: &[&TrialRecord], directions: &[Direction]) -> Vec<usize> {
+    let (feasible, broken): (Vec<usize>, Vec<usize>) =
+        (0..trials.len()).partition(|i| trials[*i].is_feasible());
+    let mut all = vec![0; trials.len()];
+    let mut rank_all = |places: &[usize], points: Vec<Vec<f64>>, from: usize| {
+        let mut next = from;
+        for (i, rank) in places.iter().zip(ranks(&points)) {
+            all[*i] = from + rank;
+            next = next.max(from + rank + 1);
+        }
+        next
+    };
+    let losses = feasible.iter().map(|i| trials[*i].losses(directions));
+    let next = rank_all(&feasible, losses.collect(), 0);
+    let violations = broken.iter().map(|i| vec![trials[*i].violation()]);
+    rank_all(&broken, violations.collect(), next);
+    all
+}
+
 /// The `n` best of several directions, in no particular order.
 ///
 /// Complete and feasible trials by rank, the last rank by [`largest_volume`]; then pruned ones, by number; then those that
@@ -22,7 +43,10 @@ pub(in crate::study) fn best_together(
         .partition(|i| trials[*i].state == TrialState::Complete);
     let losses = |i: &usize| trials[*i].losses(directions);
     let points: Vec<Vec<f64>> = complete.iter().map(losses).collect();
-    let mut chosen: Vec<usize> = best(&points, n).into_iter().map(|at| complete[at]).collect();
+    let mut chosen: Vec<usize> = best(&points, n)
+        .into_iter()
+        .map(|at| complete[at])
+        .collect();
     broken.sort_by(|a, b| trials[*a].violation().total_cmp(&trials[*b].violation()));
     chosen.extend(pruned.into_iter().chain(broken).take(n - chosen.len()));
     chosen
@@ -56,7 +80,10 @@ fn best(points: &[Vec<f64>], n: usize) -> Vec<usize> {
 fn reference(points: &[Vec<f64>]) -> Vec<f64> {
     let directions = 0..points.first().map_or(0, Vec::len);
     let beyond = directions.map(|d| {
-        let worst = points.iter().map(|p| p[d]).fold(f64::NEG_INFINITY, f64::max);
+        let worst = points
+            .iter()
+            .map(|p| p[d])
+            .fold(f64::NEG_INFINITY, f64::max);
         let beyond = (1.1 * worst).max(0.9 * worst);
         if beyond == 0.0 { 1e-12 } else { beyond }
     });

@@ -16,8 +16,8 @@ use std::cmp::Ordering;
 
 use super::record::{Direction, TrialRecord};
 
-pub(in crate::study) use choice::best_together;
 pub use choice::largest_volume;
+pub(in crate::study) use choice::{best_together, ranks_of};
 pub use volume::hypervolume;
 
 impl TrialRecord {

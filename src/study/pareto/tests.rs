@@ -50,7 +50,9 @@ impl Split {
         let trials = trials.map(|(number, recorded)| {
             let mut trial = TrialRecord::waiting(number as u64);
             let constraints = recorded.constraints.into();
-            trial.system_attrs.insert(CONSTRAINTS.to_owned(), constraints);
+            trial
+                .system_attrs
+                .insert(CONSTRAINTS.to_owned(), constraints);
             match recorded.reports {
                 Some(reports) => {
                     trial.state = TrialState::Pruned;
@@ -167,7 +169,10 @@ fn points_that_reach_nothing_and_points_without_bounds() {
     assert_eq!(hypervolume(&points, &reference), 0.375);
     points.push(vec![f64::NEG_INFINITY, 0.5]);
     assert_eq!(hypervolume(&points, &reference), f64::INFINITY);
-    assert_eq!(hypervolume(&points[3..4], &[f64::INFINITY, 1.0]), f64::INFINITY);
+    assert_eq!(
+        hypervolume(&points[3..4], &[f64::INFINITY, 1.0]),
+        f64::INFINITY
+    );
     // Infinite volumes are chosen first, and nothing is chosen twice.
     let chosen = largest_volume(&points[3..], &reference, 1);
     assert_eq!(chosen, [1]);
@@ -176,7 +181,12 @@ fn points_that_reach_nothing_and_points_without_bounds() {
 
 #[test]
 fn zeros_of_both_signs_are_equal() {
-    let points = vec![vec![0.0, 1.0], vec![-0.0, 1.0], vec![-0.0, 0.5], vec![0.0, 0.5]];
+    let points = vec![
+        vec![0.0, 1.0],
+        vec![-0.0, 1.0],
+        vec![-0.0, 0.5],
+        vec![0.0, 0.5],
+    ];
     assert_eq!(ranks(&points), [1, 1, 0, 0]);
 }
 
@@ -195,9 +205,13 @@ fn many_points_are_ranked_as_one_by_one() {
         }
     }
     // Ten thousand trials in two directions take no noticeable time, whatever front they lie on.
-    let line: Vec<Vec<f64>> = (0..10_000).map(|i| vec![f64::from(i), f64::from(-i)]).collect();
+    let line: Vec<Vec<f64>> = (0..10_000)
+        .map(|i| vec![f64::from(i), f64::from(-i)])
+        .collect();
     assert_eq!(front(&line).len(), 10_000);
-    let chain: Vec<Vec<f64>> = (0..10_000).map(|i| vec![f64::from(i), f64::from(i)]).collect();
+    let chain: Vec<Vec<f64>> = (0..10_000)
+        .map(|i| vec![f64::from(i), f64::from(i)])
+        .collect();
     assert_eq!(ranks(&chain), (0..10_000).collect::<Vec<_>>());
 }
 
@@ -208,7 +222,10 @@ fn the_front_of_a_study_is_the_best_trials_of_optuna() {
             continue;
         };
         let directions = split.directions.clone();
-        let mut study = Study::builder("front").directions(directions).open().unwrap();
+        let mut study = Study::builder("front")
+            .directions(directions)
+            .open()
+            .unwrap();
         for recorded in &split.trials {
             let mut trial = study.ask().unwrap();
             trial.constrain(recorded.constraints.clone()).unwrap();

@@ -12,9 +12,8 @@ use super::front;
 /// Points that do not lie below the reference in every direction add nothing. Infinite when the reference is, or a point
 /// that adds something. Time: n log n for two directions, n² for three, exponential in the number of directions.
 pub fn hypervolume(points: &[Vec<f64>], reference: &[f64]) -> f64 {
-    let inside = |p: &&Vec<f64>| {
-        p.len() == reference.len() && p.iter().zip(reference).all(|(p, r)| p < r)
-    };
+    let inside =
+        |p: &&Vec<f64>| p.len() == reference.len() && p.iter().zip(reference).all(|(p, r)| p < r);
     let inside: Vec<&Vec<f64>> = points.iter().filter(inside).collect();
     if inside.is_empty() {
         return 0.0;
@@ -64,7 +63,9 @@ fn swept(corners: &[Vec<f64>]) -> f64 {
         let (width, height) = (corner[1], corner[2]);
         let from = stairs.partition_point(|s| s.0 > width);
         // The first step that is no wider is also the lowest of those; it hides the corner if it is as high and as wide.
-        let hidden = stairs.get(from).is_some_and(|s| s.0 >= width && s.1 >= height)
+        let hidden = stairs
+            .get(from)
+            .is_some_and(|s| s.0 >= width && s.1 >= height)
             || from > 0 && stairs[from - 1].1 >= height;
         if !hidden {
             let until = from + stairs[from..].partition_point(|s| s.1 <= height);

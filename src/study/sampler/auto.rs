@@ -3,11 +3,15 @@
 //! The first trials are spread over the space. Then a Gaussian process over the whole space, conditions included, takes
 //! turns with a local one around the best trial; when nothing gets better, some trials are drawn as if the process were
 //! less sure of itself. Later, when the process costs more than it gains, local refinement takes turns with TPE. Very
-//! wide spaces and studies of several directions are left to TPE.
+//! wide spaces and studies of several directions are left to TPE. Where trials tell constraints, there is no local refinement: the
+//! process over the whole space counts how likely they hold, and TPE follows.
 //!
 //! Which way a trial is drawn is a function of its context, so the contract of samplers holds; [`Sampler::explain`] says
 //! which it is.
 
+use std::sync::Arc;
+
+use crate::study::record::TrialRecord;
 use crate::study::space::{Domain, Params};
 
 use super::gp::{Gp, stalled};
@@ -36,6 +40,7 @@ enum Way {
     Whole,
     Doubting,
     Local,
+    Constrained,
     Several,
     Wide,
     Late,
@@ -58,6 +63,13 @@ impl Auto {
             .max();
         if widest.is_some_and(|n| n > WIDEST) {
             return Way::Wide;
+        }
+        let constrained = |t: &Arc<TrialRecord>| !t.constraints().is_empty();
+        if ctx.history.iter().rev().take(20).any(constrained) {
+            return match ctx.trial < WHOLE {
+                true => Way::Constrained,
+                false => Way::Late,
+            };
         }
         if ctx.trial >= WHOLE {
             return if ctx.trial % 4 == 3 {
@@ -95,6 +107,9 @@ impl Sampler for Auto {
                 "Gaussian process with shorter length scales: the last trials were no better, so it searches farther away"
             }
             Way::Local => "local refinement: a Gaussian process of the trials around the best one",
+            Way::Constrained => {
+                "Gaussian process over the whole space, with one of each constraint for how likely it holds"
+            }
             Way::Several => "TPE: the study has several directions",
             Way::Wide => "TPE: too many parameters for a Gaussian process",
             Way::Late => {
@@ -107,7 +122,7 @@ impl Sampler for Auto {
     fn propose(&self, ctx: &Context<'_>) -> Params {
         let proposed = match self.way(ctx) {
             Way::Spread => return Params::default(),
-            Way::Whole => self.gp.improve(ctx, 1.0),
+            Way::Whole | Way::Constrained => self.gp.improve(ctx, 1.0),
             Way::Doubting => self.gp.improve(ctx, DOUBT),
             // Where nothing can be refined, as among choices alone, the whole space is searched.
             Way::Local if ctx.trial < WHOLE => {

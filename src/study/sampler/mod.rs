@@ -8,6 +8,7 @@ pub mod auto;
 pub mod conformance;
 pub mod gp;
 pub mod grid;
+pub mod nsga2;
 pub mod partial_fixed;
 pub mod qmc;
 pub mod random;

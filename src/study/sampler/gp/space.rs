@@ -25,10 +25,10 @@ const FEW: f64 = 16.0;
 const MOST_SHAPES: usize = 12;
 
 /// One parameter.
-pub(super) struct Axis<'a> {
-    pub name: &'a str,
-    pub domain: &'a Domain,
-    pub scale: Scale,
+pub(in super::super) struct Axis<'a> {
+    pub(super) name: &'a str,
+    pub(super) domain: &'a Domain,
+    pub(super) scale: Scale,
 }
 
 /// How numbers of a domain lie on [0, 1].
@@ -43,7 +43,7 @@ pub(super) enum Scale {
 }
 
 impl<'a> Axis<'a> {
-    fn new(name: &'a str, domain: &'a Domain) -> Self {
+    pub(in super::super) fn new(name: &'a str, domain: &'a Domain) -> Self {
         let scale = match domain {
             Domain::Float { step: None, .. } => Scale::Line,
             Domain::Float {
@@ -67,7 +67,7 @@ impl<'a> Axis<'a> {
     }
 
     /// The coordinate of an internal value.
-    pub(super) fn coordinate(&self, internal: f64) -> f64 {
+    pub(in super::super) fn coordinate(&self, internal: f64) -> f64 {
         let part = match *self.domain {
             Domain::Float {
                 low,
@@ -111,7 +111,7 @@ impl<'a> Axis<'a> {
     }
 
     /// The internal value at a coordinate; on a grid, the nearest.
-    pub(super) fn internal(&self, coordinate: f64) -> f64 {
+    pub(in super::super) fn internal(&self, coordinate: f64) -> f64 {
         let t = coordinate;
         let index = || ((t * self.values()) as u64).min(self.values() as u64 - 1);
         match *self.domain {
