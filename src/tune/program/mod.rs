@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::study::declared::Space;
+use crate::study::trial::TrialError;
 use crate::study::{Stop, Trial};
 
 use placeholders::{LastNumbers, Template};
@@ -256,7 +257,16 @@ impl Program {
             };
             heard = true;
             match protocol::parse(&line).map_err(broken)? {
-                Said::Values(values) => return Ok(values),
+                Said::Values {
+                    values,
+                    constraints,
+                } => {
+                    let told = |why: TrialError| Lost::For(Failure::Told(why.to_string()));
+                    if let Some(constraints) = constraints {
+                        trial.constrain(constraints).map_err(told)?;
+                    }
+                    return Ok(values);
+                }
                 Said::Fail(why) => return Err(Lost::For(Failure::Told(why))),
                 Said::Report { step, value } => {
                     trial.report(step, value);

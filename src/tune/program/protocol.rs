@@ -2,7 +2,7 @@
 //!
 //! We send `{"trial": 7, "params": {…}, "seed": …}`. The program answers with any number of
 //! `{"report": {"step": 1, "value": 0.8}}`, each of which gets `{"prune": false}`, and ends the trial with
-//! `{"value": 0.83}`, `{"values": [0.83, 12]}` or `{"fail": "why"}`. `NaN`, `Infinity` and `-Infinity`, which JSON
+//! `{"value": 0.83}`, `{"values": [0.83, 12]}` or `{"fail": "why"}`. Beside a value there may be `"constraints": [-0.1, 2]`. `NaN`, `Infinity` and `-Infinity`, which JSON
 //! lacks and many writers of JSON print, are understood.
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
@@ -18,8 +18,14 @@ const SHOWN: usize = 120;
 /// What a program says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said {
-    Report { step: i64, value: f64 },
-    Values(Vec<f64>),
+    Report {
+        step: i64,
+        value: f64,
+    },
+    Values {
+        values: Vec<f64>,
+        constraints: Option<Vec<f64>>,
+    },
     Fail(String),
 }
 
@@ -51,37 +57,37 @@ pub(super) fn parse(line: &str) -> Result<Said, String> {
     };
     let lines: Lines =
         serde_json::from_str(&with_named_numbers(line)).map_err(|e| wrong(&said(&e)))?;
-    match lines {
-        Lines {
-            report: Some(Report { step, value }),
-            value: None,
-            values: None,
-            fail: None,
-        } => Ok(Said::Report {
+    let numbers = |list: Vec<Number>| list.into_iter().map(|v| v.0).collect();
+    let constraints = lines.constraints.map(numbers);
+    let said = match (lines.report, lines.value, lines.values, lines.fail) {
+        (Some(Report { step, value }), None, None, None) => Said::Report {
             step,
             value: value.0,
-        }),
-        Lines {
-            report: None,
-            value: Some(value),
-            values: None,
-            fail: None,
-        } => Ok(Said::Values(vec![value.0])),
-        Lines {
-            report: None,
-            value: None,
-            values: Some(values),
-            fail: None,
-        } => Ok(Said::Values(values.into_iter().map(|v| v.0).collect())),
-        Lines {
-            report: None,
-            value: None,
-            values: None,
-            fail: Some(why),
-        } => Ok(Said::Fail(why)),
-        _ => Err(wrong(
-            "it must have exactly one of `value`, `values`, `fail` and `report`",
-        )),
+        },
+        (None, Some(value), None, None) => {
+            let values = vec![value.0];
+            return Ok(Said::Values {
+                values,
+                constraints,
+            });
+        }
+        (None, None, Some(values), None) => {
+            let values = numbers(values);
+            return Ok(Said::Values {
+                values,
+                constraints,
+            });
+        }
+        (None, None, None, Some(why)) => Said::Fail(why),
+        _ => {
+            return Err(wrong(
+                "it must have exactly one of `value`, `values`, `fail` and `report`",
+            ));
+        }
+    };
+    match constraints {
+        None => Ok(said),
+        Some(_) => Err(wrong("`constraints` belong beside `value` or `values`")),
     }
 }
 
@@ -101,6 +107,7 @@ struct Lines {
     value: Option<Number>,
     values: Option<Vec<Number>>,
     fail: Option<String>,
+    constraints: Option<Vec<Number>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -180,9 +187,20 @@ mod tests {
     #[test]
     fn answers_are_read() {
         let value = |line: &str| match parse(line) {
-            Ok(Said::Values(values)) => values,
+            Ok(Said::Values { values, .. }) => values,
             other => panic!("{line}: {other:?}"),
         };
+        let limits = |line: &str| match parse(line) {
+            Ok(Said::Values { constraints, .. }) => constraints,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(limits(r#"{"value": 1}"#), None);
+        assert_eq!(limits(r#"{"value": 1, "constraints": null}"#), None);
+        assert_eq!(limits(r#"{"value": 1, "constraints": []}"#), Some(vec![]));
+        assert_eq!(
+            limits(r#"{"constraints": [-1, 0.5, Infinity], "values": [1, 2]}"#),
+            Some(vec![-1.0, 0.5, f64::INFINITY])
+        );
         assert_eq!(value(r#"{"value": 0.83}"#), [0.83]);
         assert_eq!(value(r#" {"value": 3} "#), [3.0]);
         assert_eq!(value(r#"{"values": [1, -2.5e3]}"#), [1.0, -2500.0]);
@@ -214,6 +232,10 @@ mod tests {
         assert!(why(r#"{"vaule": 1}"#).contains("unknown key `vaule`; did you mean `value`?"));
         assert!(why(r#"{"value": 1, "fail": "x"}"#).contains("exactly one of"));
         assert!(why("{}").contains("exactly one of"));
+        assert!(why(r#"{"constraints": [1]}"#).contains("exactly one of"));
+        assert!(why(r#"{"fail": "x", "constraints": [1]}"#).contains("beside `value`"));
+        assert!(why(r#"{"value": 1, "constraints": 2}"#).contains("is no answer"));
+        assert!(why(r#"{"value": 1, "constraints": ["low"]}"#).contains("this must be a number"));
         assert!(why(r#"{"value": null}"#).contains("exactly one of"));
         assert!(why(r#"{"value": "0.8"}"#).contains("this must be a number, not `0.8`"));
         assert!(why(r#"{"report": {"value": 1}}"#).contains("the key `step` is missing"));
