@@ -1,6 +1,6 @@
 //! Constraints and several directions, as a user of the library meets them.
 
-use automl::study::record::{CONSTRAINTS, TrialRecord};
+use automl::study::record::CONSTRAINTS;
 use automl::study::sampler::by_name;
 use automl::study::stopper::Target;
 use automl::study::{Budget, Direction, Ended, Stop, Study, Trial, TrialState, hypervolume};
@@ -77,16 +77,12 @@ fn a_study_that_holds_nothing_has_no_best_and_reaches_no_target() {
             .unwrap();
         assert_eq!(study.progress().complete, 60);
         assert!(study.best().is_none() && study.pareto_front().is_empty());
-        // The constraint that is broken least lies at the origin.
-        let violation = |t: &TrialRecord| t.violation();
-        let later = study.trials()[40..].iter().map(|t| violation(t));
-        let mut later: Vec<f64> = later.collect();
+        // The constraints are broken least at the origin, by 1.5; where trials are drawn at random, the sixth of twenty
+        // breaks them by 6.4.
+        let mut later: Vec<f64> = study.trials()[40..].iter().map(|t| t.violation()).collect();
         later.sort_by(f64::total_cmp);
-        assert!(
-            sampler == "random" || sampler == "nsga2" || later[5] < 2.5,
-            "{sampler}: {}",
-            later[5]
-        );
+        let learns = !matches!(sampler, "random" | "nsga2");
+        assert!(!learns || later[5] < 4.0, "{sampler}: {}", later[5]);
     }
     let builder = Study::builder("target").stopper(Target { value: 100.0 });
     let mut study = builder.open().unwrap();
@@ -104,18 +100,28 @@ fn a_study_that_holds_nothing_has_no_best_and_reaches_no_target() {
 
 #[test]
 fn samplers_find_the_best_trial_at_a_wall() {
-    for (sampler, most) in [("auto", 0.02), ("gp", 0.02), ("tpe", 0.25), ("nsga2", 1.5)] {
+    let regret = |sampler: &str| {
         let mut found: Vec<f64> = (0..5)
             .map(|seed| {
                 let mut study = study(sampler, seed);
                 study.optimize(Budget::trials(70), walled).unwrap();
-                let best = study.best().expect("a sixth of the space is feasible");
+                let best = study.best().expect("a quarter of the space is feasible");
                 assert!(best.is_feasible());
                 best.values[0] - 0.5
             })
             .collect();
         found.sort_by(f64::total_cmp);
-        assert!(found[0] >= 0.0 && found[2] < most, "{sampler}: {found:?}");
+        assert!(found[0] >= 0.0, "{sampler}: {found:?}");
+        found[2]
+    };
+    for sampler in ["auto", "gp"] {
+        let found = regret(sampler);
+        assert!(found < 0.02, "{sampler}: {found}");
+    }
+    let random = regret("random");
+    for sampler in ["tpe", "nsga2"] {
+        let found = regret(sampler);
+        assert!(found < random, "{sampler}: {found}, at random {random}");
     }
 }
 

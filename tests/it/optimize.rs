@@ -345,7 +345,13 @@ fn several_directions_end_in_a_front() {
     let shown = run(&[]);
     let (first, rest) = shown.split_once('\n').unwrap();
     assert!(first.starts_with("study `two`: 3 trials (3 complete) in "));
-    insta::assert_snapshot!(rest, @"");
+    insta::assert_snapshot!(rest, @r"
+    trials that no other beats: 2
+    hypervolume 80.0000 up to the worst values of all complete trials, 40.0000 and 0.0000
+    number  values_0  values_1  params
+         0    0.0000    2.0000  x=0 y=2
+         1   40.0000    9.0000  x=40 y=9
+    ");
     let result: Json = serde_json::from_str(&run(&["--format", "json"])).unwrap();
     assert_eq!(result["hypervolume"], json!(80.0));
     assert_eq!(result["reference"], json!([40.0, 0.0]));
@@ -356,11 +362,17 @@ fn several_directions_end_in_a_front() {
             {"number": 1, "values": [40.0, 9.0], "params": {"x": 40, "y": 9}},
         ])
     );
-    insta::assert_snapshot!(desk.done(&["trials", "two", "--format", "csv"]).lines().map(|line| {
-        // Without the seconds, which differ.
+    let csv = desk.done(&["trials", "two", "--format", "csv"]);
+    let without_seconds = csv.lines().map(|line| {
         let cells: Vec<&str> = line.split(',').collect();
         [&cells[..4], &cells[5..]].concat().join(",")
-    }).collect::<Vec<_>>().join("\n"), @"");
+    });
+    insta::assert_snapshot!(without_seconds.collect::<Vec<_>>().join("\n"), @r"
+    number,state,values_0,values_1,x,y
+    0,COMPLETE,0,2,0,2
+    1,COMPLETE,40,9,40,9
+    2,COMPLETE,40,0,40,0
+    ");
     let refused = desk.refused(&["best", "two"]);
     assert!(
         refused.contains("several directions and no single best trial"),
