@@ -59,7 +59,7 @@ impl Observer for Bar {
                 let learner = learner.map_or(String::new(), |l| format!(" {l}"));
                 format!("best {} (#{}{learner})", score(best.values[0]), best.number)
             }
-            // Several directions have no single best.
+            // Several directions have no single best, and a trial that breaks its constraints is none.
             None if progress.complete > 0 => format!("{} complete", progress.complete),
             None => "no complete trial yet".to_owned(),
         };

@@ -20,6 +20,7 @@ pub mod declared;
 pub mod engine;
 pub mod importance;
 pub mod objective;
+pub mod pareto;
 pub mod pruner;
 pub mod record;
 pub mod sampler;
@@ -35,6 +36,7 @@ pub use engine::{
     Budget, Ended, Exhausted, Observer, Progress, StopHandle, Study, StudyBuilder, StudyError,
 };
 pub use objective::{Stop, Values};
+pub use pareto::hypervolume;
 pub use record::{Direction, TrialRecord, TrialState};
 pub use space::{Domain, Params, Value};
 pub use trial::Trial;

@@ -37,11 +37,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The best complete trial of `history`, with its loss; of equals the first.
+    /// The best complete and feasible trial of `history`, with its loss; of equals the first.
     fn best(&self, history: &'a [Arc<TrialRecord>]) -> Option<(&'a TrialRecord, f64)> {
         let direction = self.direction()?;
         let losses = history
             .iter()
+            .filter(|t| t.is_eligible())
             .filter_map(|t| Some((t.as_ref(), direction.loss(t.value()?))));
         losses.reduce(|a, b| if b.1 < a.1 { b } else { a })
     }

@@ -34,7 +34,7 @@ use crate::seed::Seed;
 
 use super::objective::Stop;
 use super::pruner::{self, Pruner};
-use super::record::{Direction, TrialRecord};
+use super::record::{CONSTRAINTS, Direction, TrialRecord};
 use super::sampler::{Context, Sampler};
 use super::space::{Assignment, Domain, Params, SpaceError, Value};
 use super::visited::{self, Sight, Visited};
@@ -62,6 +62,12 @@ pub enum TrialError {
         first: String,
         /// The domain of the second draw, printed.
         second: String,
+    },
+    /// A constraint without a value.
+    #[error("constraint {place} is NaN; each must be a number, at most 0 where it holds")]
+    Constraint {
+        /// Which of them, from 0.
+        place: usize,
     },
     /// A sampler that breaks its contract.
     #[error(
@@ -423,10 +429,38 @@ impl Trial {
         }
     }
 
+    /// Tells by how much constraints hold, such as a limit on memory: each value at most 0 holds, and larger ones are worse.
+    ///
+    /// Only trials whose constraints all hold can be the best, and samplers draw away from the others. Every trial
+    /// of a study should tell the same constraints in the same order, whether they hold or not; a second call replaces
+    /// the first. Infinite values are kept as the largest number there is.
+    ///
+    /// # Errors
+    /// When a value is NaN.
+    pub fn constrain(&mut self, values: impl IntoIterator<Item = f64>) -> Result<(), TrialError> {
+        constrain(&mut self.record, values)
+    }
+
     /// Notes something about the trial under `key`; it is stored with the trial.
     pub fn note(&mut self, key: impl Into<String>, value: impl Into<Json>) {
         self.record.user_attrs.insert(key.into(), value.into());
     }
+}
+
+/// Writes the values of a trial's constraints; see [`Trial::constrain`].
+pub(crate) fn constrain(
+    record: &mut TrialRecord,
+    values: impl IntoIterator<Item = f64>,
+) -> Result<(), TrialError> {
+    let values: Vec<f64> = values.into_iter().collect();
+    if let Some(place) = values.iter().position(|v| v.is_nan()) {
+        return Err(TrialError::Constraint { place });
+    }
+    // JSON has no infinity.
+    let stored = values.iter().map(|v| v.clamp(f64::MIN, f64::MAX));
+    let stored: Json = stored.collect();
+    record.system_attrs.insert(CONSTRAINTS.to_owned(), stored);
+    Ok(())
 }
 
 /// The value of a domain that has only one.

@@ -3,6 +3,7 @@
 mod architecture;
 mod bad_input;
 mod cli;
+mod constraints;
 #[cfg(feature = "adapters")]
 mod cross_check;
 mod data_sets;

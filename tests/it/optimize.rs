@@ -241,7 +241,7 @@ fn a_command_is_run_once_per_trial_and_several_values_have_a_front() {
     desk.write("two.yaml", space + "trials: 20\nenqueue: [{x: 7, y: 0}]\n");
     let args = ["optimize", "two.yaml", "--quiet", "--format", "json"];
     let result = desk.json(&[&args[..], &["--", "echo", "{x}", "{y}"]].concat());
-    assert_eq!(result["best"], Json::Null);
+    assert_eq!(result.get("best"), None);
     let front = result["front"].as_array().unwrap();
     assert!(!front.is_empty());
     for a in front {
@@ -255,6 +255,129 @@ fn a_command_is_run_once_per_trial_and_several_values_have_a_front() {
     }
     let first = desk.json(&["show", "two", "0", "--format", "json"]);
     assert_eq!(first["params"], json!({"x": 7, "y": 0}));
+}
+
+/// Trial n is worth n and holds its constraints from trial 4 on; two trials tell nonsense.
+const CONSTRAINED: &str = r#"while read -r line; do
+  n=$(echo "$line" | sed 's/.*"trial":\([0-9]*\).*/\1/')
+  case $n in
+    3) echo '{"value": 0, "constraints": [NaN]}' ;;
+    5) echo '{"value": 0, "constraints": "low"}' ;;
+    *) echo "{\"value\": $n, \"constraints\": [$((4 - n)), -1]}" ;;
+  esac
+done
+"#;
+
+#[test]
+fn constraints_choose_among_trials_and_wrong_ones_fail_one_trial() {
+    let desk = desk();
+    desk.write("limits.sh", CONSTRAINED);
+    let run = |trials: &str| {
+        let args = ["optimize", "space.yaml", "--quiet", "--trials", trials];
+        desk.done(&[&args[..], &["--", "sh", "limits.sh"]].concat())
+    };
+    let none = run("3");
+    assert!(none.ends_with("no trial holds its constraints\n"), "{none}");
+    let all = run("10");
+    assert!(all.contains("10 trials (8 complete, 2 failed)"), "{all}");
+    assert!(all.contains("best value 4 in trial 4\n"), "{all}");
+    let best = desk.json(&["best", "space", "--format", "json"]);
+    assert_eq!(best["number"], json!(4));
+    assert_eq!(best["system_attrs"]["constraints"], json!([0.0, -1.0]));
+    let why = |number: &str| {
+        let trial = desk.json(&["show", "space", number, "--format", "json"]);
+        assert_eq!(trial["state"], "FAIL");
+        trial["system_attrs"]["fail_reason"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert!(why("3").starts_with("constraint 0 is NaN"), "{}", why("3"));
+    assert!(why("5").contains("which is no answer"), "{}", why("5"));
+    let shown = desk.done(&["show", "space", "1"]);
+    assert!(shown.contains("3, -1 (broken)"), "{shown}");
+    let csv = desk.done(&["trials", "space", "--format", "csv"]);
+    let feasible = csv.lines().map(|l| l.split(',').nth(3).unwrap());
+    assert_eq!(
+        feasible.collect::<Vec<_>>(),
+        [
+            "feasible", "no", "no", "no", "-", "yes", "-", "yes", "yes", "yes", "yes"
+        ]
+    );
+
+    // The same told by hand.
+    let asked = |name| desk.json(&["ask", "space.yaml", "--name", name, "--format", "json"]);
+    let tell = |number, constraints: &str| {
+        desk.done(&["tell", "lab", number, "--value", "1", constraints]);
+        let trial = desk.json(&["show", "lab", number, "--format", "json"]);
+        (
+            trial["state"].clone(),
+            trial["system_attrs"]["constraints"].clone(),
+        )
+    };
+    asked("lab");
+    assert_eq!(
+        tell("0", "--constraints=-0.5,2"),
+        (json!("COMPLETE"), json!([-0.5, 2.0]))
+    );
+    let refused = desk.refused(&["best", "lab"]);
+    assert!(
+        refused.contains("no complete trial of study `lab` holds"),
+        "{refused}"
+    );
+    asked("lab");
+    assert_eq!(tell("1", "--constraints=nan"), (json!("FAIL"), Json::Null));
+}
+
+#[test]
+fn several_directions_end_in_a_front() {
+    let desk = desk();
+    let space = SPACE.replace("direction: minimize", "directions: [minimize, maximize]");
+    desk.write(
+        "two.yaml",
+        space + "sampler: nsga2\nenqueue: [{x: 0, y: 2}, {x: 40, y: 9}, {x: 40, y: 0}]\n",
+    );
+    let run = |more: &[&str]| {
+        let args = ["optimize", "two.yaml", "--quiet", "--trials", "3"];
+        let command = ["--", "echo", "{x}", "{y}"];
+        desk.done(&[&args[..], more, &command[..]].concat())
+    };
+    let shown = run(&[]);
+    let (first, rest) = shown.split_once('\n').unwrap();
+    assert!(first.starts_with("study `two`: 3 trials (3 complete) in "));
+    insta::assert_snapshot!(rest, @r"
+    trials that no other beats: 2
+    hypervolume 80.0000 up to the worst values of all complete trials, 40.0000 and 0.0000
+    number  values_0  values_1  params
+         0    0.0000    2.0000  x=0 y=2
+         1   40.0000    9.0000  x=40 y=9
+    ");
+    let result: Json = serde_json::from_str(&run(&["--format", "json"])).unwrap();
+    assert_eq!(result["hypervolume"], json!(80.0));
+    assert_eq!(result["reference"], json!([40.0, 0.0]));
+    assert_eq!(
+        result["front"],
+        json!([
+            {"number": 0, "values": [0.0, 2.0], "params": {"x": 0, "y": 2}},
+            {"number": 1, "values": [40.0, 9.0], "params": {"x": 40, "y": 9}},
+        ])
+    );
+    let csv = desk.done(&["trials", "two", "--format", "csv"]);
+    let without_seconds = csv.lines().map(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        [&cells[..4], &cells[5..]].concat().join(",")
+    });
+    insta::assert_snapshot!(without_seconds.collect::<Vec<_>>().join("\n"), @r"
+    number,state,values_0,values_1,x,y
+    0,COMPLETE,0,2,0,2
+    1,COMPLETE,40,9,40,9
+    2,COMPLETE,40,0,40,0
+    ");
+    let refused = desk.refused(&["best", "two"]);
+    assert!(
+        refused.contains("several directions and no single best trial"),
+        "{refused}"
+    );
 }
 
 #[test]

@@ -46,6 +46,7 @@ def trial_record(trial):
         "intermediate": {str(k): v for k, v in sorted(trial.intermediate_values.items())},
         "user_attrs": trial.user_attrs,
         "system_attrs": trial.system_attrs,
+        "constraints": list(trial.constraints.values()),
         "started": utc(trial.datetime_start),
         "finished": utc(trial.datetime_complete),
     }
@@ -75,6 +76,8 @@ def objective(trial):
     trial.report(-float("inf"), 2)
     trial.report(x, 5)
     trial.set_user_attr("note", {"list": [1, 2.5, None, float("nan")]})
+    trial.set_constraint("size", x)
+    trial.set_constraint("time", -1.5)
     if trial.number == 2:
         raise optuna.TrialPruned()
     if trial.number == 3:

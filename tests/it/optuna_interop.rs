@@ -133,6 +133,7 @@ fn described(trial: &TrialRecord) -> Json {
         "intermediate": intermediate,
         "user_attrs": trial.user_attrs,
         "system_attrs": trial.system_attrs,
+        "constraints": trial.constraints(),
         "started": trial.started.map(Timestamp::to_sql),
         "finished": trial.finished.map(Timestamp::to_sql),
     })
@@ -195,6 +196,8 @@ fn trials() -> Vec<TrialRecord> {
         ("text".to_owned(), json!("wörd \"quoted\"\n\u{1f332}")),
         ("nested".to_owned(), json!({"a": [null, true, 1, 1.0]})),
     ]);
+    let mut constrained = complete(3, 1e-300, 3.0);
+    constrained.system_attrs = Attrs::from([("constraints".to_owned(), json!([-0.5, 2.0]))]);
     let mut pruned = complete(5, 0.0, 1.0);
     pruned.state = TrialState::Pruned;
     pruned.values.clear();
@@ -215,7 +218,7 @@ fn trials() -> Vec<TrialRecord> {
         first,
         complete(1, f64::INFINITY, 1.0),
         complete(2, f64::NEG_INFINITY, 2.0),
-        complete(3, 1e-300, 3.0),
+        constrained,
         complete(4, -5.0, 4.0),
         pruned,
         failed,

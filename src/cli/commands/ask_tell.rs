@@ -44,6 +44,7 @@ pub(crate) struct AskArgs {
     after_help = "Examples:
   automl tell lab 7 --value 0.83
   automl tell lab 7 --values 0.83,12
+  automl tell lab 7 --value 0.83 --constraints=-0.5,0.2
   automl tell lab 7 --fail 'out of memory'"
 )]
 pub(crate) struct TellArgs {
@@ -65,6 +66,15 @@ pub(crate) struct TellArgs {
         allow_negative_numbers = true
     )]
     values: Vec<f64>,
+    /// The values of its constraints, each at most 0 where it holds.
+    #[arg(
+        long,
+        conflicts_with = "fail",
+        value_delimiter = ',',
+        num_args = 1..,
+        allow_negative_numbers = true
+    )]
+    constraints: Option<Vec<f64>>,
     /// There is no value, and why.
     #[arg(long, group = "outcome", value_name = "WHY")]
     fail: Option<String>,
@@ -130,15 +140,22 @@ pub(crate) fn tell(args: TellArgs) -> anyhow::Result<Ending> {
     let store = Store::open_existing(&args.store.store)?;
     let _lock = lock(&store, &args.study)?;
     let storage = store.storage();
-    let told = Study::tell_stored(&*storage, &SystemClock, &args.study, args.number, outcome)
-        .map_err(|error| match error {
-            StudyError::NotAsked { number } => anyhow::anyhow!(
-                "trial {number} of study `{}` is not in flight; `automl trials {}` lists the trials",
-                args.study,
-                args.study
-            ),
-            other => other.into(),
-        })?;
+    let told = Study::tell_stored(
+        &*storage,
+        &SystemClock,
+        &args.study,
+        args.number,
+        outcome,
+        args.constraints,
+    );
+    let told = told.map_err(|error| match error {
+        StudyError::NotAsked { number } => anyhow::anyhow!(
+            "trial {number} of study `{}` is not in flight; `automl trials {}` lists the trials",
+            args.study,
+            args.study
+        ),
+        other => other.into(),
+    })?;
     match args.format {
         Format::Table if told.state == TrialState::Complete => {}
         Format::Table => eprintln!("trial {} is recorded as {}", told.number, state(told.state)),

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 
-use super::trials::{counts, document, drawn_by, number, params};
+use super::trials::{counts, document, drawn_by, number, params, value_names};
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg, output};
 use crate::fsio;
@@ -18,7 +18,7 @@ use crate::registry::host;
 use crate::study::engine::ADDED;
 use crate::study::storage::Storage as _;
 use crate::study::{
-    Budget, Direction, Ended, Space, Study, StudyBuilder, StudyError, TrialRecord, TrialState,
+    Budget, Ended, Space, Study, StudyBuilder, StudyError, TrialRecord, TrialState, hypervolume,
 };
 use crate::tracking::Store;
 use crate::tune::named::{PrunerSpec, SamplerSpec};
@@ -37,6 +37,7 @@ use crate::tune::space_file::SpaceFile;
 The program reads one JSON line per trial and answers with one:
   it gets      {\"trial\": 7, \"params\": {\"lr\": 0.01}, \"seed\": 123}
   it answers   {\"value\": 0.83}, {\"values\": [0.83, 12]} or {\"fail\": \"why\"}
+               {\"value\": 0.83, \"constraints\": [-0.2]}, where each constraint holds at 0 and below
 A command with placeholders such as {lr} is run once per trial and its value is the last number it prints.
 docs/objective-protocol.md has the details.")]
 pub(crate) struct OptimizeArgs {
@@ -393,22 +394,28 @@ fn write_history(file: &Path, trials: &[Arc<TrialRecord>]) -> anyhow::Result<()>
 
 /// The best trials: one, or those of several directions that no other trial beats in all of them.
 fn best(study: &Study) -> Vec<Arc<TrialRecord>> {
-    let complete = |t: &&Arc<TrialRecord>| t.state == TrialState::Complete;
     match study.directions() {
         [_] => study.best().into_iter().collect(),
-        directions => {
-            let all: Vec<_> = study.trials().iter().filter(complete).collect();
-            let beaten = |t: &TrialRecord| all.iter().any(|o| dominates(o, t, directions));
-            let front = all.iter().filter(|t| !beaten(t));
-            front.map(|t| Arc::clone(t)).collect()
-        }
+        _ => study.pareto_front(),
     }
 }
 
-/// At least as good in every direction and better in one.
-fn dominates(a: &TrialRecord, b: &TrialRecord, directions: &[Direction]) -> bool {
-    let values = || directions.iter().zip(a.values.iter().zip(&b.values));
-    values().all(|(d, (a, b))| !d.better(*b, *a)) && values().any(|(d, (a, b))| d.better(*a, *b))
+/// What the front reaches: the volume between it and the worst finite value of each direction among all complete trials,
+/// which is returned as well. None before a trial is complete.
+fn reached(study: &Study, front: &[Arc<TrialRecord>]) -> Option<(f64, Vec<f64>)> {
+    let directions = study.directions();
+    let complete = study.trials().iter();
+    let complete = complete.filter(|t| t.state == TrialState::Complete);
+    let losses: Vec<Vec<f64>> = complete.map(|t| t.losses(directions)).collect();
+    let worst = |at: usize| {
+        let finite = losses.iter().map(|l| l[at]).filter(|l| l.is_finite());
+        finite.reduce(f64::max)
+    };
+    let worst: Vec<f64> = (0..directions.len()).map(worst).collect::<Option<_>>()?;
+    let points: Vec<Vec<f64>> = front.iter().map(|t| t.losses(directions)).collect();
+    let volume = hypervolume(&points, &worst);
+    let values = directions.iter().zip(worst).map(|(d, l)| d.loss(l));
+    Some((volume, values.collect()))
 }
 
 fn result(study: &Study, took: Duration) -> Json {
@@ -425,8 +432,11 @@ fn result(study: &Study, took: Duration) -> Json {
             let values: Vec<Json> = t.values.iter().map(|v| number(*v)).collect();
             json!({"number": t.number, "values": values, "params": params(t)})
         };
-        document["best"] = Json::Null;
         document["front"] = best.iter().map(line).collect();
+        if let Some((volume, reference)) = reached(study, &best) {
+            document["hypervolume"] = number(volume);
+            document["reference"] = json!(reference);
+        }
     }
     document["trials"] = counts(&records);
     document["seconds"] = json!(took.as_secs_f64());
@@ -455,6 +465,7 @@ fn print(study: &Study, took: Duration) -> anyhow::Result<()> {
         writeln!(out, "drawn by {ways}")?;
     }
     match &best[..] {
+        [] if progress.complete > 0 => writeln!(out, "no trial holds its constraints")?,
         [] => {}
         [one] if study.directions().len() == 1 => {
             writeln!(out, "best value {} in trial {}", one.values[0], one.number)?;
@@ -466,19 +477,30 @@ fn print(study: &Study, took: Duration) -> anyhow::Result<()> {
             output::write_table(&mut out, &["", ""], &rows)?;
         }
         front => {
-            writeln!(
-                out,
-                "{} trials that no other beats in all values",
-                front.len()
-            )?;
+            writeln!(out, "trials that no other beats: {}", front.len())?;
+            if let Some((volume, reference)) = reached(study, front) {
+                let reference: Vec<String> = reference.into_iter().map(output::score).collect();
+                writeln!(
+                    out,
+                    "hypervolume {} up to the worst values of all complete trials, {}",
+                    output::score(volume),
+                    reference.join(" and ")
+                )?;
+            }
             let row = |t: &Arc<TrialRecord>| {
-                let values: Vec<String> = t.values.iter().map(|v| output::score(*v)).collect();
+                let mut row = vec![t.number.to_string()];
+                row.extend(t.values.iter().map(|v| output::score(*v)));
                 let params: Vec<String> =
                     t.params.iter().map(|(n, v)| format!("{n}={v}")).collect();
-                vec![t.number.to_string(), values.join(", "), params.join(" ")]
+                row.push(params.join(" "));
+                row
             };
             let rows: Vec<Vec<String>> = front.iter().map(row).collect();
-            output::write_table(&mut out, &["number", "values", "params"], &rows)?;
+            let values = value_names(study.directions().len());
+            let mut header = vec!["number"];
+            header.extend(values.iter().map(String::as_str));
+            header.push("params");
+            output::write_table(&mut out, &header, &rows)?;
         }
     }
     Ok(())

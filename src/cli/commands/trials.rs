@@ -119,7 +119,7 @@ pub(crate) fn studies(args: StudiesArgs) -> anyhow::Result<Ending> {
 }
 
 pub(crate) fn trials(args: TrialsArgs) -> anyhow::Result<Ending> {
-    let (_, trials) = load(&args.store, &args.study)?;
+    let (study, trials) = load(&args.store, &args.study)?;
     if args.format == Format::Json {
         return print_documents(&trials);
     }
@@ -132,20 +132,25 @@ pub(crate) fn trials(args: TrialsArgs) -> anyhow::Result<Ending> {
         }
     }
     let table = args.format == Format::Table;
+    let constrained = trials.iter().any(|t| !t.constraints().is_empty());
     let cells = |trial: &TrialRecord| {
         let seconds = trial
             .finished
             .zip(trial.started)
             .map(|(f, s)| f.seconds_since(s));
-        let value = trial.values.first().copied();
         let mut row = vec![trial.number.to_string(), state(trial.state).to_owned()];
-        row.push(value.map_or("-".to_owned(), |v| {
-            if table {
-                output::score(v)
-            } else {
-                v.to_string()
-            }
-        }));
+        for at in 0..study.directions.len() {
+            row.push(match trial.values.get(at) {
+                Some(v) if table => output::score(*v),
+                Some(v) => v.to_string(),
+                None => "-".to_owned(),
+            });
+        }
+        if constrained {
+            let finished = matches!(trial.state, TrialState::Complete | TrialState::Pruned);
+            let feasible = if trial.is_feasible() { "yes" } else { "no" };
+            row.push(if finished { feasible } else { "-" }.to_owned());
+        }
         row.push(seconds.map_or("-".to_owned(), |s| format!("{s:.2}")));
         for name in &names {
             let value = trial.params.assignment(name).map(|a| a.value());
@@ -163,7 +168,11 @@ pub(crate) fn trials(args: TrialsArgs) -> anyhow::Result<Ending> {
         }
         row
     };
-    let mut header = vec!["number", "state", "value", "seconds"];
+    let values = value_names(study.directions.len());
+    let mut header = vec!["number", "state"];
+    header.extend(values.iter().map(String::as_str));
+    header.extend(constrained.then_some("feasible"));
+    header.push("seconds");
     header.extend(&names);
     let rows: Vec<Vec<String>> = trials.iter().map(cells).collect();
     if table {
@@ -178,6 +187,15 @@ pub(crate) fn best(args: BestArgs) -> anyhow::Result<Ending> {
     let (study, trials) = load(&args.store, &args.study)?;
     match best_of(&study, &trials) {
         Some(best) => print_one(best, args.format),
+        None if study.directions.len() > 1 => bail!(
+            "study `{}` has several directions and no single best trial; `automl trials {}` lists all",
+            args.study,
+            args.study
+        ),
+        None if trials.iter().any(|t| t.state == TrialState::Complete) => bail!(
+            "no complete trial of study `{}` holds its constraints yet",
+            args.study
+        ),
         None => bail!("study `{}` has no complete trial yet", args.study),
     }
 }
@@ -229,12 +247,21 @@ fn best_of<'a>(study: &StudyRecord, trials: &'a [TrialRecord]) -> Option<&'a Tri
     let mut best: Option<&TrialRecord> = None;
     for trial in trials {
         if let Some(value) = trial.value()
+            && trial.is_feasible()
             && best.is_none_or(|b| direction.better(value, b.values[0]))
         {
             best = Some(trial);
         }
     }
     best
+}
+
+/// What the columns of values are called, for several directions as in Optuna's tables.
+pub(super) fn value_names(directions: usize) -> Vec<String> {
+    match directions {
+        1 => vec!["value".to_owned()],
+        n => (0..n).map(|at| format!("values_{at}")).collect(),
+    }
 }
 
 pub(super) fn state(state: TrialState) -> &'static str {
@@ -341,6 +368,16 @@ pub(super) fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<E
             values.join(", ")
         },
     );
+    let constraints = trial.constraints();
+    if !constraints.is_empty() {
+        let held = if trial.is_feasible() {
+            "hold"
+        } else {
+            "broken"
+        };
+        let listed: Vec<String> = constraints.iter().map(f64::to_string).collect();
+        push("constraints", format!("{} ({held})", listed.join(", ")));
+    }
     for (name, value) in trial.params.iter() {
         push(name, value.to_string());
     }

@@ -33,13 +33,14 @@ use crate::seed::Seed;
 
 use super::declared::Space;
 use super::objective::{Stop, Values};
+use super::pareto;
 use super::pruner::Pruner;
 use super::record::{Attrs, Direction, TrialRecord, TrialState};
 use super::sampler::Sampler;
 use super::space::{Params, Value};
 use super::stopper::Stopper;
 use super::storage::{Storage, StorageError};
-use super::trial::{TimeLimit, Trial, View};
+use super::trial::{TimeLimit, Trial, View, constrain};
 use super::visited::Visited;
 
 pub use add::ADDED;
@@ -144,10 +145,20 @@ impl Study {
         &self.progress
     }
 
-    /// The complete trial with the best value; of equals, the one with the smallest number. `None` when no trial
-    /// is complete or the study has several directions.
+    /// The complete trial with the best value of those whose constraints hold; of equals, the one with the smallest
+    /// number. `None` when there is no such trial or the study has several directions.
     pub fn best(&self) -> Option<Arc<TrialRecord>> {
         self.progress.best.clone()
+    }
+
+    /// The complete trials that hold their constraints and that no other such trial beats, by number: nowhere worse and
+    /// somewhere better. With one direction, those with the best value.
+    pub fn pareto_front(&self) -> Vec<Arc<TrialRecord>> {
+        let eligible: Vec<_> = self.trials.iter().filter(|t| t.is_eligible()).collect();
+        let losses = |t: &&Arc<TrialRecord>| t.losses(&self.directions);
+        let points: Vec<Vec<f64>> = eligible.iter().map(losses).collect();
+        let front = pareto::front(&points).into_iter();
+        front.map(|at| Arc::clone(eligible[at])).collect()
     }
 
     /// Adds an observer, which is told of trials from now on.
@@ -264,7 +275,8 @@ impl Study {
     }
 
     /// Ends a trial that another process asked for, knowing no more than the storage does. What the study's settings
-    /// are does not matter, since a result is no decision of the study.
+    /// are does not matter, since a result is no decision of the study. `constraints` are the values of its constraints,
+    /// if it has any; see [`Trial::constrain`]. If one is NaN, the trial has failed.
     ///
     /// # Errors
     /// When there is no such study, or no such trial in flight; when the storage fails.
@@ -274,6 +286,7 @@ impl Study {
         study: &str,
         number: u64,
         outcome: Result<Vec<f64>, Stop>,
+        constraints: Option<Vec<f64>>,
     ) -> Result<TrialRecord, StudyError> {
         let no_study = || StorageError::NoStudy {
             name: study.to_owned(),
@@ -294,12 +307,12 @@ impl Study {
                 study: study.to_owned(),
             });
         }
-        conclude(
-            &mut record,
-            outcome.map(Values),
-            stored.directions.len(),
-            clock.now(),
-        );
+        let constrained = match constraints {
+            Some(values) => constrain(&mut record, values),
+            None => Ok(()),
+        };
+        let outcome = outcome.and_then(|values| Ok(constrained.map(|()| Values(values))?));
+        conclude(&mut record, outcome, stored.directions.len(), clock.now());
         storage.write_trial(study, &record)?;
         Ok(record)
     }

@@ -17,7 +17,7 @@ pub struct Progress {
     pub running: u64,
     /// Trials enqueued and not begun.
     pub waiting: u64,
-    /// The best complete trial of a study with one direction; of equals, the one with the smallest number.
+    /// The best complete and feasible trial of a study with one direction; of equals, the one with the smallest number.
     pub best: Option<Arc<TrialRecord>>,
 }
 
@@ -40,6 +40,7 @@ impl Progress {
         *self.counter(record.state) += 1;
         if let [direction] = directions
             && let Some(value) = record.value()
+            && record.is_feasible()
         {
             let better = self.best.as_ref().is_none_or(|best| {
                 let best_value = best.values[0];

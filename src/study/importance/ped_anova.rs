@@ -6,8 +6,8 @@
 //! those of Optuna 5, and so are the results.
 
 use crate::stats::{normal, special};
+use crate::study::pareto;
 use crate::study::record::{Direction, TrialRecord};
-use crate::study::sampler::tpe;
 use crate::study::space::Domain;
 
 use super::{ImportanceError, Shares, comparable, shares};
@@ -72,7 +72,7 @@ fn best(trials: &[&TrialRecord], directions: &[Direction]) -> Vec<bool> {
         let cutoff = sorted[wanted - 1];
         best = losses.iter().map(|loss| *loss <= cutoff).collect();
     } else {
-        for i in tpe::best_together(trials, directions, wanted) {
+        for i in pareto::best_together(trials, directions, wanted) {
             best[i] = true;
         }
     }

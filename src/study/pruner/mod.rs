@@ -67,13 +67,14 @@ impl<'a> Context<'a> {
         trials.filter(|t| t.state == TrialState::Complete)
     }
 
-    /// The best complete trial of the history, of equals the one with the smallest number; none with several
-    /// directions.
+    /// The best complete and feasible trial of the history, of equals the one with the smallest number; none with
+    /// several directions.
     pub fn best(&self) -> Option<&'a TrialRecord> {
         let &[direction] = self.directions else {
             return None;
         };
         self.complete()
+            .filter(|t| t.is_feasible())
             .filter_map(|t| Some((t, t.value()?)))
             .reduce(|best, next| {
                 if direction.better(next.1, best.1) {

@@ -4,11 +4,15 @@
 //! turns with a local one around the best trial; when nothing gets better, some trials are drawn as if the process were
 //! less sure of itself. Later, when the process costs more than it gains, local refinement takes turns with CMA-ES, which
 //! begins with the best trials so far and learns from its own ones only: so it can find what lies far from the best. Very
-//! wide spaces and studies of several directions are left to TPE.
+//! wide spaces and studies of several directions are left to TPE. Where trials tell constraints, there is no local refinement:
+//! the process over the whole space counts how likely they hold, and TPE follows.
 //!
 //! Which way a trial is drawn is a function of its context, so the contract of samplers holds; [`Sampler::explain`] says
 //! which it is.
 
+use std::sync::Arc;
+
+use crate::study::record::TrialRecord;
 use crate::study::space::{Domain, Params};
 
 use super::cmaes::{CmaEs, Turns};
@@ -55,9 +59,11 @@ enum Way {
     Whole,
     Doubting,
     Local,
+    Constrained,
     Several,
     Wide,
     Evolving,
+    Late,
 }
 
 impl Auto {
@@ -77,6 +83,13 @@ impl Auto {
             .max();
         if widest.is_some_and(|n| n > WIDEST) {
             return Way::Wide;
+        }
+        let constrained = |t: &Arc<TrialRecord>| !t.constraints().is_empty();
+        if ctx.history.iter().rev().take(20).any(constrained) {
+            return match ctx.trial < WHOLE {
+                true => Way::Constrained,
+                false => Way::Late,
+            };
         }
         if ctx.trial >= WHOLE {
             let begun = ctx.history.len() as u64 >= WHOLE;
@@ -114,8 +127,14 @@ impl Sampler for Auto {
                 "Gaussian process with shorter length scales: the last trials were no better, so it searches farther away"
             }
             Way::Local => "local refinement: a Gaussian process of the trials around the best one",
+            Way::Constrained => {
+                "Gaussian process over the whole space, with one of each constraint for how likely it holds"
+            }
             Way::Several => "TPE: the study has several directions",
             Way::Wide => "TPE: too many parameters for a Gaussian process",
+            Way::Late => {
+                "TPE: the history is long, and a Gaussian process of all of it would cost too much"
+            }
             Way::Evolving => {
                 "CMA-ES: the history is long, and a Gaussian process of all of it would cost too much"
             }
@@ -126,7 +145,7 @@ impl Sampler for Auto {
     fn propose(&self, ctx: &Context<'_>) -> Params {
         let proposed = match self.way(ctx) {
             Way::Spread => return Params::default(),
-            Way::Whole => self.gp.improve(ctx, 1.0),
+            Way::Whole | Way::Constrained => self.gp.improve(ctx, 1.0),
             Way::Doubting => self.gp.improve(ctx, DOUBT),
             // Where nothing can be refined, as among choices alone, the whole space is searched.
             Way::Local if ctx.trial < WHOLE => {
@@ -134,7 +153,7 @@ impl Sampler for Auto {
             }
             Way::Local => self.gp.refine(ctx),
             Way::Evolving => return self.cmaes.propose(ctx),
-            Way::Several | Way::Wide => None,
+            Way::Several | Way::Wide | Way::Late => None,
         };
         proposed.unwrap_or_else(|| self.tpe.propose(ctx))
     }

@@ -9,6 +9,7 @@ pub mod cmaes;
 pub mod conformance;
 pub mod gp;
 pub mod grid;
+pub mod nsga2;
 pub mod partial_fixed;
 pub mod qmc;
 pub mod random;

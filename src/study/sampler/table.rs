@@ -9,6 +9,7 @@ use super::auto::Auto;
 use super::cmaes::{CmaEs, CmaEsParams};
 use super::gp::{Gp, GpParams};
 use super::grid::{BruteForce, Grid};
+use super::nsga2::{Nsga2, Nsga2Params};
 use super::partial_fixed::PartialFixed;
 use super::qmc::Qmc;
 use super::random::Random;
@@ -56,6 +57,14 @@ pub const SAMPLERS: &[SamplerEntry] = &[
         build: |params| {
             let params: CmaEsParams = read("cmaes", params)?;
             Ok(Box::new(CmaEs::new(params)?))
+        },
+    },
+    SamplerEntry {
+        name: "nsga2",
+        summary: "genetic algorithm: generations of trials, for several directions and long studies",
+        build: |params| {
+            let params: Nsga2Params = read("nsga2", params)?;
+            Ok(Box::new(Nsga2::new(params)?))
         },
     },
     SamplerEntry {
@@ -183,7 +192,7 @@ mod tests {
         );
         assert_eq!(
             error("genetic", Json::Null),
-            "there is no sampler `genetic`; known are `auto`, `tpe`, `gp`, `cmaes`, `random`, `qmc`, `grid`, `brute_force`, `partial_fixed`"
+            "there is no sampler `genetic`; known are `auto`, `tpe`, `gp`, `cmaes`, `nsga2`, `random`, `qmc`, `grid`, `brute_force`, `partial_fixed`"
         );
         let unknown = error("tpe", json!({"n_startup": 3}));
         assert!(unknown.contains("`n_startup_trials`"), "{unknown}");

@@ -284,7 +284,13 @@ impl Program {
                     process.say(&protocol::verdict(pruned));
                     continue;
                 }
-                Ok(Said::Values(values)) => (Ok(values), true),
+                Ok(Said::Values {
+                    values,
+                    constraints,
+                }) => match constraints.map_or(Ok(()), |c| trial.constrain(c)) {
+                    Ok(()) => (Ok(values), true),
+                    Err(why) => (Err(why.into()), true),
+                },
                 Ok(Said::Pruned) => (Err(Stop::Pruned), true),
                 Ok(Said::Fail(why)) => (Err(Stop::Failed(why)), true),
                 Err(why) => (Err(Stop::Failed(why)), false),

@@ -2,7 +2,8 @@
 //!
 //! We send `{"trial": 7, "params": {…}, "seed": …}`. The program answers with any number of
 //! `{"report": {"step": 1, "value": 0.8}}`, each of which gets `{"prune": false}` or `{"prune": true}`, and ends the
-//! trial with `{"value": 0.83}`, `{"values": [0.83, 12]}`, `{"fail": "why"}` or `{"pruned": true}`. `NaN`, `Infinity` and `-Infinity`, which JSON
+//! trial with `{"value": 0.83}`, `{"values": [0.83, 12]}`, `{"fail": "why"}` or `{"pruned": true}`. Beside a value there may
+//! be `"constraints": [-0.1, 2]`. `NaN`, `Infinity` and `-Infinity`, which JSON
 //! lacks and many writers of JSON print, are understood.
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
@@ -18,8 +19,14 @@ const SHOWN: usize = 120;
 /// What a program says.
 #[derive(Debug, PartialEq)]
 pub(super) enum Said {
-    Report { step: i64, value: f64 },
-    Values(Vec<f64>),
+    Report {
+        step: i64,
+        value: f64,
+    },
+    Values {
+        values: Vec<f64>,
+        constraints: Option<Vec<f64>>,
+    },
     Fail(String),
     Pruned,
 }
@@ -52,27 +59,47 @@ pub(super) fn parse(line: &str) -> Result<Said, String> {
     };
     let lines: Lines =
         serde_json::from_str(&with_named_numbers(line)).map_err(|e| wrong(&said(&e)))?;
-    match (
+    let numbers = |list: Vec<Number>| list.into_iter().map(|v| v.0).collect();
+    let constraints = lines.constraints.map(numbers);
+    let said = match (
         lines.report,
         lines.value,
         lines.values,
         lines.fail,
         lines.pruned,
     ) {
-        (Some(Report { step, value }), None, None, None, None) => Ok(Said::Report {
+        (None, Some(value), None, None, None) => {
+            let values = vec![value.0];
+            return Ok(Said::Values {
+                values,
+                constraints,
+            });
+        }
+        (None, None, Some(values), None, None) => {
+            let values = numbers(values);
+            return Ok(Said::Values {
+                values,
+                constraints,
+            });
+        }
+        (Some(Report { step, value }), None, None, None, None) => Said::Report {
             step,
             value: value.0,
-        }),
-        (None, Some(value), None, None, None) => Ok(Said::Values(vec![value.0])),
-        (None, None, Some(values), None, None) => {
-            Ok(Said::Values(values.into_iter().map(|v| v.0).collect()))
+        },
+        (None, None, None, Some(why), None) => Said::Fail(why),
+        (None, None, None, None, Some(true)) => Said::Pruned,
+        (None, None, None, None, Some(false)) => {
+            return Err(wrong("`pruned` can only be `true`"));
         }
-        (None, None, None, Some(why), None) => Ok(Said::Fail(why)),
-        (None, None, None, None, Some(true)) => Ok(Said::Pruned),
-        (None, None, None, None, Some(false)) => Err(wrong("`pruned` can only be `true`")),
-        _ => Err(wrong(
-            "it must have exactly one of `value`, `values`, `fail`, `pruned` and `report`",
-        )),
+        _ => {
+            return Err(wrong(
+                "it must have exactly one of `value`, `values`, `fail`, `pruned` and `report`",
+            ));
+        }
+    };
+    match constraints {
+        None => Ok(said),
+        Some(_) => Err(wrong("`constraints` belong beside `value` or `values`")),
     }
 }
 
@@ -93,6 +120,7 @@ struct Lines {
     values: Option<Vec<Number>>,
     fail: Option<String>,
     pruned: Option<bool>,
+    constraints: Option<Vec<Number>>,
 }
 
 #[derive(serde::Deserialize)]
@@ -172,9 +200,20 @@ mod tests {
     #[test]
     fn answers_are_read() {
         let value = |line: &str| match parse(line) {
-            Ok(Said::Values(values)) => values,
+            Ok(Said::Values { values, .. }) => values,
             other => panic!("{line}: {other:?}"),
         };
+        let limits = |line: &str| match parse(line) {
+            Ok(Said::Values { constraints, .. }) => constraints,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(limits(r#"{"value": 1}"#), None);
+        assert_eq!(limits(r#"{"value": 1, "constraints": null}"#), None);
+        assert_eq!(limits(r#"{"value": 1, "constraints": []}"#), Some(vec![]));
+        assert_eq!(
+            limits(r#"{"constraints": [-1, 0.5, Infinity], "values": [1, 2]}"#),
+            Some(vec![-1.0, 0.5, f64::INFINITY])
+        );
         assert_eq!(value(r#"{"value": 0.83}"#), [0.83]);
         assert_eq!(value(r#" {"value": 3} "#), [3.0]);
         assert_eq!(value(r#"{"values": [1, -2.5e3]}"#), [1.0, -2500.0]);
@@ -206,6 +245,10 @@ mod tests {
         assert!(why(r#"{"vaule": 1}"#).contains("unknown key `vaule`; did you mean `value`?"));
         assert!(why(r#"{"value": 1, "fail": "x"}"#).contains("exactly one of"));
         assert!(why("{}").contains("exactly one of"));
+        assert!(why(r#"{"constraints": [1]}"#).contains("exactly one of"));
+        assert!(why(r#"{"fail": "x", "constraints": [1]}"#).contains("beside `value`"));
+        assert!(why(r#"{"value": 1, "constraints": 2}"#).contains("is no answer"));
+        assert!(why(r#"{"value": 1, "constraints": ["low"]}"#).contains("this must be a number"));
         assert!(why(r#"{"value": null}"#).contains("exactly one of"));
         assert!(why(r#"{"value": "0.8"}"#).contains("this must be a number, not `0.8`"));
         assert!(why(r#"{"report": {"value": 1}}"#).contains("the key `step` is missing"));

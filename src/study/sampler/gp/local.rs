@@ -161,7 +161,8 @@ fn local_search(
     let search = Search {
         layout,
         posterior: &posterior,
-        best,
+        best: Some(best),
+        limits: &[],
         taken: &taken,
         elites: &elites,
         window,

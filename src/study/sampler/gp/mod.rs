@@ -6,12 +6,16 @@
 //! their grid, choices are equal or not, parameters that only some trials have are active or not. Failed trials teach
 //! nothing but where not to repeat; pruned ones count with their last report, never better than the best complete one.
 //!
+//! Constraints have processes of their own: the logarithm of the probability that they hold is added. Only trials that hold
+//! them can be improved on; before there is one, the most likely point to hold is looked for.
+//!
 //! The first trials are a Latin hypercube. Parameters that no earlier trial had are drawn by TPE.
 //!
 //! The fit is done anew every few trials, from where the fit before ended, in a chain that begins anew at fixed lengths of
 //! the history. So it is a function of the history, and what is cached can be computed again.
 
 mod improvement;
+mod limits;
 mod local;
 mod regression;
 mod search;
@@ -77,8 +81,25 @@ struct Fit {
     kernel: Kernel,
 }
 
-/// Fits that are kept, for trials in flight that see histories of different lengths.
-const FITS_KEPT: usize = 16;
+impl Fit {
+    /// The kernel for points of `layout`, with its weights multiplied by `doubt`.
+    fn onto(&self, layout: &Layout<'_>, doubt: f64) -> Kernel {
+        let weight = |name: &str| {
+            let at = self.names.iter().position(|n| n == name);
+            doubt * at.map_or(1.0, |i| self.kernel.weights[i])
+        };
+        let mut weights: Vec<f64> = layout.axes.iter().map(|a| weight(a.name)).collect();
+        let marks = layout.width() - layout.axes.len();
+        weights.extend((0..marks).map(|i| weight(&format!("\0{i}"))));
+        Kernel {
+            weights,
+            ..self.kernel.clone()
+        }
+    }
+}
+
+/// Fits that are kept, for trials in flight that see histories of different lengths, and for constraints.
+const FITS_KEPT: usize = 32;
 
 impl Gp {
     /// A sampler with these parameters.
@@ -137,12 +158,13 @@ impl Gp {
             points.push(&row);
             shapes.push(shape);
         }
-        let complete = chosen.iter().map(|&i| complete(known[i].0)).collect();
+        let violation = |&i: &usize| complete(known[i].0).then(|| known[i].0.violation());
+        let violation = chosen.iter().map(violation).collect();
         Some(Observations {
             points,
             y,
             shapes,
-            complete,
+            violation,
         })
     }
 
@@ -204,7 +226,8 @@ struct Observations {
     points: Points,
     y: Vec<f64>,
     shapes: Vec<Option<usize>>,
-    complete: Vec<bool>,
+    /// Of complete trials, by how much they break their constraints.
+    violation: Vec<Option<f64>>,
 }
 
 /// The length of history at which the kernel for `n` trials was fitted.
@@ -288,25 +311,21 @@ impl Gp {
             return None;
         }
         let mut seen = self.observations(&layout, &known)?;
-        let fit = self.fit(&known);
-        let weight = |name: &str| {
-            let at = fit.names.iter().position(|n| n == name);
-            at.map_or(1.0, |i| fit.kernel.weights[i])
-        };
-        let mut weights: Vec<f64> = layout.axes.iter().map(|a| weight(a.name)).collect();
-        let marks = layout.width() - layout.axes.len();
-        weights.extend((0..marks).map(|i| weight(&format!("\0{i}"))));
-        weights.iter_mut().for_each(|w| *w *= doubt);
-        let kernel = Kernel {
-            weights,
-            ..fit.kernel
-        };
+        let kernel = self.fit(&known).onto(&layout, doubt);
+        let limits = self.limits(&layout, &known);
         let mut posterior = Posterior::new(seen.points.clone(), &seen.y, kernel)?;
-        let (_, best) = posterior.smallest_mean(&seen.y, |i| seen.complete[i])?;
+        let best = posterior.smallest_mean(&seen.y, |i| seen.violation[i] == Some(0.0));
+        if best.is_none() && limits.is_empty() {
+            return None;
+        }
         let mut order: Vec<usize> = (0..seen.y.len())
             .filter(|&i| seen.shapes[i].is_some())
             .collect();
-        order.sort_by(|a, b| seen.y[*a].total_cmp(&seen.y[*b]));
+        order.sort_by(|a, b| {
+            let broken = |i: usize| seen.violation[i].unwrap_or(0.0);
+            let by_violation = broken(*a).total_cmp(&broken(*b));
+            by_violation.then(seen.y[*a].total_cmp(&seen.y[*b]))
+        });
         let mut elites: Vec<(Vec<f64>, usize)> = Vec::new();
         for at in 0..layout.shapes.len() {
             let of_shape = order.iter().filter(|&&i| seen.shapes[i] == Some(at));
@@ -337,7 +356,8 @@ impl Gp {
         let search = Search {
             layout: &layout,
             posterior: &posterior,
-            best,
+            best: best.map(|(_, mean)| mean),
+            limits: &limits,
             taken: &taken,
             elites: &elites,
             window: &vec![(0.0, 1.0); layout.axes.len()],
@@ -400,10 +420,8 @@ fn best_and_latest(losses: &[f64], most: usize) -> Vec<usize> {
 /// Whether the last trials brought next to nothing: less than a hundredth of what the best is ahead of the median.
 pub(super) fn stalled(ctx: &Context<'_>) -> bool {
     let known = informative(ctx);
-    let complete = known
-        .iter()
-        .filter(|(t, _)| t.state == TrialState::Complete);
-    let losses: Vec<f64> = complete
+    let eligible = known.iter().filter(|(t, _)| t.is_eligible());
+    let losses: Vec<f64> = eligible
         .map(|(_, l)| *l)
         .filter(|l| l.is_finite())
         .collect();

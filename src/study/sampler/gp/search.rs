@@ -7,6 +7,7 @@ use crate::stats::normal;
 
 use super::super::random::{below, unit};
 use super::improvement::{ln_improvement, with_slopes};
+use super::limits::{self, Limit};
 use super::regression::{Posterior, Scratch};
 use super::space::{Layout, Scale, Shape};
 
@@ -22,8 +23,10 @@ const ASCENT: Limits = Limits {
 pub(super) struct Search<'a> {
     pub layout: &'a Layout<'a>,
     pub posterior: &'a Posterior,
-    /// What shall be improved on.
-    pub best: f64,
+    /// What shall be improved on; none where no trial holds the constraints yet, and one that does is looked for.
+    pub best: Option<f64>,
+    /// The constraints.
+    pub limits: &'a [Limit],
     /// The points of all trials, which are not proposed again where values are discrete.
     pub taken: &'a [Vec<f64>],
     /// Good points with their shapes, the best first.
@@ -134,8 +137,11 @@ impl Search<'_> {
         if self.is_taken(x, shape) {
             return f64::NEG_INFINITY;
         }
-        let (mean, variance) = self.posterior.predict(x, room);
-        ln_improvement(mean, variance, self.best)
+        let gain = self.best.map_or(0.0, |best| {
+            let (mean, variance) = self.posterior.predict(x, room);
+            ln_improvement(mean, variance, best)
+        });
+        gain + limits::ln_hold(self.limits, x, room)
     }
 
     fn is_taken(&self, x: &[f64], shape: &Shape) -> bool {
@@ -176,6 +182,7 @@ impl Search<'_> {
             return full;
         }
         let (mut by_mean, mut by_variance) = (vec![0.0; x.len()], vec![0.0; x.len()]);
+        let mut slopes = vec![0.0; x.len()];
         let start: Vec<f64> = smooth.iter().map(|&a| x[a]).collect();
         let bounds: Vec<(f64, f64)> = smooth.iter().map(|&a| self.window[a]).collect();
         let mut at = full.clone();
@@ -183,12 +190,20 @@ impl Search<'_> {
             for (&axis, v) in smooth.iter().zip(free) {
                 at[axis] = *v;
             }
-            let (mean, variance) =
-                self.posterior
-                    .gradient(&at, room, &mut by_mean, &mut by_variance);
-            let (value, dm, dv) = with_slopes(mean, variance, self.best);
+            slopes.fill(0.0);
+            let mut value = limits::add_slopes(self.limits, &at, room, &mut slopes);
+            if let Some(best) = self.best {
+                let (mean, variance) =
+                    self.posterior
+                        .gradient(&at, room, &mut by_mean, &mut by_variance);
+                let (gain, dm, dv) = with_slopes(mean, variance, best);
+                value += gain;
+                for (slope, (m, v)) in slopes.iter_mut().zip(by_mean.iter().zip(&by_variance)) {
+                    *slope += dm * m + dv * v;
+                }
+            }
             for (g, &axis) in g.iter_mut().zip(&smooth) {
-                *g = -(dm * by_mean[axis] + dv * by_variance[axis]);
+                *g = -slopes[axis];
             }
             -value
         };

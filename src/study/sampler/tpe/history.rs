@@ -34,6 +34,8 @@ pub(super) struct History {
     /// Of each complete or pruned trial: its place in `taken` and its shape.
     trials: Vec<(usize, usize)>,
     ranking: Ranking,
+    /// With several directions: the good ones, and of how many trials.
+    good: (usize, Vec<usize>),
     columns: Vec<Columns>,
 }
 
@@ -209,9 +211,12 @@ impl History {
         let good: Vec<usize> = if ctx.directions.len() == 1 {
             self.ranking.good(self.trials.len())
         } else {
-            let trials = self.trials.iter().map(|&(at, _)| &*self.taken[at]);
-            let good = split::good(&trials.collect::<Vec<_>>(), ctx.directions);
-            (0..good.len()).filter(|i| good[*i]).collect()
+            if self.good.0 != self.trials.len() {
+                let trials = self.trials.iter().map(|&(at, _)| &*self.taken[at]);
+                let good = split::good(&trials.collect::<Vec<_>>(), ctx.directions);
+                self.good = (self.trials.len(), good);
+            }
+            self.good.1.clone()
         };
         let makes_points = self.makes_points(space);
         let at = self.columns.iter().position(|c| c.space == *space);

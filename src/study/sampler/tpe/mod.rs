@@ -14,8 +14,6 @@ mod split;
 
 use std::sync::{Mutex, PoisonError};
 
-pub(in crate::study) use split::best_together;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 

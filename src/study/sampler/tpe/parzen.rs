@@ -669,3 +669,25 @@ fn ln_sum_exp(terms: &[f64]) -> f64 {
     let rest: f64 = rest.iter().map(|t| special::exp(t - max)).sum();
     max + log(sum + rest)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::study::pareto::tests::Split;
+
+    #[test]
+    fn the_weights_of_the_good_are_those_of_optuna() {
+        for split in Split::all() {
+            let k = split.below.len();
+            let mut good = Observations::new(1, k);
+            for (rank, &id) in split.below.iter().enumerate() {
+                good.push(id, rank, 1, &[0.5]);
+            }
+            let weights = weights(&good, 1.0, split.directions.len() == 1);
+            assert_eq!(weights.len(), k + 1);
+            for (ours, theirs) in weights.iter().zip(&split.weights) {
+                assert!((ours - theirs).abs() < 1e-15);
+            }
+        }
+    }
+}
