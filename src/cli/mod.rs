@@ -62,7 +62,7 @@ enum Command {
     Registry(commands::registry::RegistryArgs),
     /// Fetch known data, or split a file as an experiment does.
     Data(commands::data::DataArgs),
-    /// Show what experiment files can name: learners, metrics, samplers, presets.
+    /// Show what experiment files can name: learners, metrics, samplers, pruners, presets.
     List(commands::list::ListArgs),
 }
 

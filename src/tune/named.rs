@@ -21,8 +21,6 @@ use super::yaml::{ValueOr, plain, value_or};
 pub trait Table {
     /// What it makes.
     type Made;
-    /// The key it is written under, as in `sampler`.
-    const KEY: &'static str;
     /// What belongs under the key.
     const WHAT: &'static str;
     /// What holds when nothing is written.
@@ -41,7 +39,6 @@ pub struct Samplers;
 
 impl Table for Samplers {
     type Made = Box<dyn Sampler>;
-    const KEY: &'static str = "sampler";
     const WHAT: &'static str =
         "a sampler such as `auto`, or one with settings such as `{tpe: {n_startup_trials: 20}}`";
     const DEFAULT: &'static str = "auto";
@@ -60,7 +57,6 @@ pub struct Pruners;
 
 impl Table for Pruners {
     type Made = Box<dyn Pruner>;
-    const KEY: &'static str = "pruner";
     const WHAT: &'static str =
         "a pruner such as `racing`, or one with settings such as `{racing: {chance: 0.02}}`";
     const DEFAULT: &'static str = "none";
@@ -130,11 +126,7 @@ impl<'de, T: Table> Deserialize<'de> for Named<T> {
                         settings: Some(settings),
                         ..Named::new(name)
                     }),
-                    _ => Err(D::Error::custom(format!(
-                        "`{}` names one: {}",
-                        T::KEY,
-                        T::WHAT
-                    ))),
+                    _ => Err(D::Error::custom(format!("write {}", T::WHAT))),
                 }
             }
         }

@@ -98,6 +98,10 @@ fn said(error: &serde_saphyr::Error) -> String {
 
 /// A message of serde in plain words; other messages as they are.
 pub(crate) fn plain(message: &str) -> String {
+    // Behind the key that it is about.
+    if let Some((key, rest)) = message.strip_prefix('`').and_then(|m| m.split_once("`: ")) {
+        return format!("`{key}`: {}", plain(rest));
+    }
     let known = |list: &str| -> Vec<String> {
         let list = list.trim_start_matches("one of ");
         list.split(['`', ',', ' '])

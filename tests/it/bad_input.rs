@@ -186,7 +186,7 @@ fn keys_that_are_unknown() {
         ),
         (
             params("gbt.learning_rate: {flaot: [0.1, 0.2]}"),
-            "e.yaml:6:25: unknown key `flaot`; did you mean `float`? Known: value, float, int, categorical, log, step, when\n \
+            "e.yaml:6:25: unknown key `flaot`; did you mean `float`? Known: value, float, int, categorical, log, step, up_to, when\n \
              6 |     gbt.learning_rate: {flaot: [0.1, 0.2]}\n   |                         ^",
         ),
         (
@@ -256,7 +256,7 @@ fn values_of_the_wrong_kind() {
         (
             "search: {sampler: [tpe]}",
             10,
-            "this must be a sampler such as `tpe`, or one with settings such as `{tpe: {n_startup_trials: 20}}`, not a list",
+            "this must be a sampler such as `auto`, or one with settings such as `{tpe: {n_startup_trials: 20}}`, not a list",
         ),
         (
             "name: again",
@@ -281,11 +281,11 @@ fn values_of_the_wrong_kind() {
         ),
         (
             experiment("search: {sampler: {tpe: {n_startup_trials: many}}}\n"),
-            "e.yaml: search.sampler: tpe: this must be a whole number, 0 or more, not `many`",
+            "e.yaml: search.sampler: tpe: `n_startup_trials`: this must be a whole number, 0 or more, not `many`",
         ),
         (
             experiment("search: {sampler: {tpe: {}, random: {}}}\n"),
-            "e.yaml: search.sampler: write one name, as in `sampler: {tpe: {n_startup_trials: 20}}`",
+            "e.yaml:3:10: write a sampler such as `auto`, or one with settings such as `{tpe: {n_startup_trials: 20}}`",
         ),
         (
             experiment("holdout: {fraction: 2}\n"),

@@ -561,7 +561,7 @@ fn from_candidate_to_production_and_back() {
 fn lists_of_what_can_be_named() {
     let desk = Desk::new();
     let mut all = String::new();
-    for what in ["learners", "metrics", "samplers", "presets"] {
+    for what in ["learners", "metrics", "samplers", "pruners", "presets"] {
         all.push_str(&format!(
             "$ automl list {what}\n{}",
             desk.done(&["list", what])

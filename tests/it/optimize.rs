@@ -234,7 +234,12 @@ fn a_command_is_run_once_per_trial_and_several_values_have_a_front() {
         out.starts_with("study `space`: 30 trials (30 complete) in "),
         "{out}"
     );
-    let best = out.lines().nth(1).unwrap();
+    let ways = out.lines().nth(1).unwrap();
+    assert!(
+        ways.starts_with("search: spread over the space (10), Gaussian process "),
+        "{out}"
+    );
+    let best = out.lines().nth(2).unwrap();
     assert!(best.starts_with("best value "), "{out}");
 
     let space = SPACE.replace("direction: minimize", "directions: [minimize, maximize]");
@@ -346,6 +351,7 @@ fn several_directions_end_in_a_front() {
     let (first, rest) = shown.split_once('\n').unwrap();
     assert!(first.starts_with("study `two`: 3 trials (3 complete) in "));
     insta::assert_snapshot!(rest, @r"
+    search: the first generation (3)
     trials that no other beats: 2
     hypervolume 80.0000 up to the worst values of all complete trials, 40.0000 and 0.0000
     number  values_0  values_1  params

@@ -146,7 +146,7 @@ fn what_does_not_go_together_is_said() {
 
 #[test]
 fn a_fit_past_its_limit_ends_within_a_second() {
-    let search = "  trials: 3\n  trial_timeout: 1.5\n  enqueue: [{gbt.n_estimators: 5}]";
+    let search = "  trials: 3\n  trial_timeout: 1.5\n  enqueue: [{gbt.n_estimators: 5}, {gbt.n_estimators: 90000}, {gbt.n_estimators: 100000}]";
     let params =
         "    gbt.n_estimators: {int: [5, 100000]}\n    gbt.max_leaves: 255\n    gbt.min_leaf: 1\n";
     let desk = desk(search, params);

@@ -31,7 +31,7 @@ use crate::tune::space_file::SpaceFile;
   automl optimize space.yaml --trials 300 --seed 1 -- python3 objective.py    continue to 300 trials
   automl optimize space.yaml -- sh -c 'echo $(( {x} * {x} ))'                 run once per trial
   automl optimize space.yaml --concurrency 4 --trial-timeout 60 -- ./objective
-  automl optimize wider.yaml --from space --without 3,17 -- ./objective       begin with what is known
+  automl optimize wider.yaml --from space --without 3,17 -- ./objective       begin with its trials
   automl optimize space.yaml --format json --history trials.jsonl -- ./objective
 
 The program reads one JSON line per trial and answers with one:
@@ -462,7 +462,7 @@ fn print(study: &Study, took: Duration) -> anyhow::Result<()> {
         output::clock(took.as_secs_f64())
     )?;
     if let Some(ways) = drawn_by(study) {
-        writeln!(out, "drawn by {ways}")?;
+        writeln!(out, "search: {ways}")?;
     }
     match &best[..] {
         [] if progress.complete > 0 => writeln!(out, "no trial holds its constraints")?,

@@ -110,6 +110,14 @@ impl Study {
                         break;
                     }
                     match self.begin() {
+                        // One at a time needs no other thread, and handing it over takes longer than to propose it.
+                        Ok(Some(mut trial)) if self.concurrency == 1 => {
+                            let values = objective::run(objective, &mut trial);
+                            let finished = self.clock.now();
+                            if let Err(error) = self.finish(trial, values, finished) {
+                                outcome = Some(Err(error));
+                            }
+                        }
                         Ok(Some(mut trial)) => {
                             let (sender, clock) = (sender.clone(), Arc::clone(&self.clock));
                             scope.spawn_fifo(move |_| {

@@ -239,7 +239,7 @@ impl Report<'_> {
             |name: &str, of: &[(&str, f64)]| of.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
         let holdout = value(metric, &self.outcome.holdout).map_or("undefined".to_owned(), score);
         if let Some(ways) = trials::drawn_by(self.study) {
-            print_line!("drawn  by {ways}");
+            print_line!("search {ways}");
         }
         let progress = self.study.progress();
         let ended = [(progress.pruned, "pruned"), (progress.failed, "failed")];

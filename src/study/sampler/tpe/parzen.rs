@@ -73,7 +73,7 @@ pub(super) struct Memo {
 
 #[derive(Default)]
 struct MemoColumn {
-    /// Bits of the stretched value, which are ordered as values in [0, 1] are, and id.
+    /// Bits of the stretched value, which are ordered as values in [0, 1] are, and place among the observations.
     sorted: Vec<(u64, usize)>,
     /// Per kernel: mean and width, and what follows from them.
     kernels: Vec<(f64, f64, f64, f64)>,
@@ -90,25 +90,34 @@ impl Memo {
         }
     }
 
-    /// What changed from the last fit to that of `seen`: places and ids of those that went, places of those that came.
-    fn update(&mut self, seen: &Observations) -> (Vec<(usize, usize)>, Vec<usize>) {
-        let (mut gone, mut new) = (Vec::new(), Vec::new());
+    /// What changed from the last fit to that of `seen`.
+    fn update(&mut self, seen: &Observations) -> Moves {
+        let (mut moved, mut new) = (vec![GONE; self.ids.len()], Vec::new());
         let kept = |id: &usize| *id < self.finished.min(seen.finished);
         let mut old = self.ids.iter().enumerate().peekable();
         for (place, id) in seen.ids.iter().enumerate() {
-            while let Some((at, before)) = old.next_if(|(_, o)| *o < id || !kept(o)) {
-                gone.push((at, *before));
-            }
-            if old.next_if(|(_, o)| *o == id).is_none() {
-                new.push(place);
+            while old.next_if(|(_, o)| *o < id || !kept(o)).is_some() {}
+            match old.next_if(|(_, o)| *o == id) {
+                Some((before, _)) => moved[before] = place,
+                None => new.push(place),
             }
         }
-        gone.extend(old.map(|(at, id)| (at, *id)));
         self.ids.clone_from(&seen.ids);
         self.finished = seen.finished;
-        (gone, new)
+        Moves { moved, new }
     }
 }
+
+/// Where observations of the last fit are now.
+struct Moves {
+    /// By place in the last fit, the place now.
+    moved: Vec<usize>,
+    /// The places of those that came, ascending.
+    new: Vec<usize>,
+}
+
+/// The place of one that went.
+const GONE: usize = usize::MAX;
 
 /// Points to choose from, one column per parameter.
 pub(super) struct Candidates {
@@ -208,23 +217,11 @@ impl Parzen {
             sum
         });
         let cumulative = cumulative.collect();
-        let changes = memo.update(seen);
-        let mut place = Vec::new();
-        for (at, &id) in seen.ids.iter().enumerate() {
-            place.resize(place.len().max(id + 1), 0);
-            place[id] = at;
-        }
+        let moves = memo.update(seen);
         let columns = domains.iter().zip(&seen.columns).zip(&mut memo.dims);
         let factors = columns
             .map(|((domain, column), memo)| {
-                let change = Change {
-                    ids: &seen.ids,
-                    place: &place,
-                    gone: &changes.0,
-                    new: &changes.1,
-                    memo,
-                };
-                Factor::fit(domain, column, prior_weight, &mut constant, change)
+                Factor::fit(domain, column, prior_weight, &mut constant, &moves, memo)
             })
             .collect();
         Parzen {
@@ -276,16 +273,6 @@ impl Parzen {
     }
 }
 
-/// The memo of one parameter, and what to do to it.
-struct Change<'a> {
-    ids: &'a [usize],
-    /// By id, the place among `ids`.
-    place: &'a [usize],
-    gone: &'a [(usize, usize)],
-    new: &'a [usize],
-    memo: &'a mut MemoColumn,
-}
-
 impl Factor {
     /// Fits one parameter and adds the constants of its kernels to `constant`.
     fn fit(
@@ -293,13 +280,14 @@ impl Factor {
         seen: &[f64],
         prior_weight: f64,
         constant: &mut [f64],
-        change: Change<'_>,
+        moves: &Moves,
+        memo: &mut MemoColumn,
     ) -> Self {
         let Some(scale) = Scale::of(domain) else {
             return Self::fit_choice(domain, seen, prior_weight, constant);
         };
         let means = seen.iter().map(|x| scale.stretch(*x)).collect();
-        let (mut normals, memo) = Normals::fit(means, change);
+        let mut normals = Normals::fit(means, moves, memo);
         normals.mean.push(0.5);
         normals.width.push(1.0);
         if scale.step.is_none() {
@@ -310,9 +298,10 @@ impl Factor {
                 std::f64::consts::FRAC_1_SQRT_2,
             );
             let mut inverse = Vec::with_capacity(constant.len());
-            memo.resize(normals.mean.len() - 1, (0.0, 0.0, 0.0, 0.0));
+            let kernels = &mut memo.kernels;
+            kernels.resize(normals.mean.len() - 1, (0.0, 0.0, 0.0, 0.0));
             for (at, (mean, width)) in normals.mean.iter().zip(&normals.width).enumerate() {
-                let (_, _, ln, one_over) = match memo.get_mut(at) {
+                let (_, _, ln, one_over) = match kernels.get_mut(at) {
                     None => prior,
                     Some(known) => {
                         if (known.0, known.1) != (*mean, *width) {
@@ -473,47 +462,37 @@ impl Normals {
     /// neighbours of the outermost values only if there is one value. Not below the width of 100 kernels side by
     /// side, or of as many as there are, if fewer.
     ///
-    /// Also returns the remembered kernels, those of the same trials at their new places.
-    fn fit(mean: Vec<f64>, change: Change<'_>) -> (Self, &mut Vec<(f64, f64, f64, f64)>) {
-        let Change {
-            ids,
-            place,
-            gone,
-            new,
-            memo,
-        } = change;
+    /// The remembered kernels of `memo` are then those of the same trials at their new places.
+    fn fit(mean: Vec<f64>, moves: &Moves, memo: &mut MemoColumn) -> Self {
         let k = mean.len();
         let smallest = 1.0 / (k as f64 + 2.0).min(100.0);
         // A few changes are cheaper than all anew.
-        if gone.len() + new.len() > 16 || memo.sorted.len() + new.len() != k + gone.len() {
-            memo.sorted = mean
-                .iter()
-                .map(|m| m.to_bits())
-                .zip(ids.iter().copied())
-                .collect();
+        if moves.new.len() > 16 || memo.sorted.len() != moves.moved.len() {
+            let bits = mean.iter().map(|m| m.to_bits());
+            memo.sorted = bits.zip(0..).collect();
             memo.sorted.sort_unstable();
         } else {
-            memo.sorted
-                .retain(|(_, id)| !gone.iter().any(|(_, gone)| gone == id));
-            for &at in new {
-                let key = (mean[at].to_bits(), ids[at]);
+            memo.sorted.retain_mut(|(_, place)| {
+                *place = moves.moved[*place];
+                *place != GONE
+            });
+            for &at in &moves.new {
+                let key = (mean[at].to_bits(), at);
                 let to = memo.sorted.partition_point(|other| *other < key);
                 memo.sorted.insert(to, key);
             }
         }
         // Kernels move with their trials; one that is not right is computed again by whoever asks.
-        for &(at, _) in gone.iter().rev() {
-            if at < memo.kernels.len() {
-                memo.kernels.remove(at);
+        let mut kernels = vec![(f64::NAN, 0.0, 0.0, 0.0); k];
+        for (known, &to) in memo.kernels.iter().zip(&moves.moved) {
+            if let Some(kernel) = kernels.get_mut(to) {
+                *kernel = *known;
             }
         }
-        for &at in new {
-            let at = at.min(memo.kernels.len());
-            memo.kernels.insert(at, (f64::NAN, 0.0, 0.0, 0.0));
-        }
+        memo.kernels = kernels;
         let sorted = &memo.sorted;
         let mut width = vec![0.0; k];
-        for (at, &(bits, id)) in sorted.iter().enumerate() {
+        for (at, &(bits, place)) in sorted.iter().enumerate() {
             let value = f64::from_bits(bits);
             let left = at
                 .checked_sub(1)
@@ -524,9 +503,9 @@ impl Normals {
                 (Some(inner), None) | (None, Some(inner)) => inner,
                 (None, None) => value.max(1.0 - value),
             };
-            width[place[id]] = distance.clamp(smallest, 1.0);
+            width[place] = distance.clamp(smallest, 1.0);
         }
-        (Normals { mean, width }, &mut memo.kernels)
+        Normals { mean, width }
     }
 
     fn sample(&self, kernel: usize, rng: &mut Rng) -> f64 {
