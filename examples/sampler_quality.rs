@@ -1,7 +1,8 @@
-//! Compares samplers on test functions: the median regret of 20 seeds after 25, 50 and 100 trials.
+//! Compares samplers on test functions: the median regret of 20 seeds after a quarter, half and all of 100 trials.
 //!
 //! `cargo run --release --example sampler_quality [SAMPLER[=JSON]]...`, by default `random tpe`. The environment may say how many
-//! `SEEDS` and the `FIRST` of them, 0 unless it does: what was tuned on some seeds should be judged by others.
+//! `SEEDS` and the `FIRST` of them, 0 unless it does: what was tuned on some seeds should be judged by others; and how
+//! many `TRIALS`.
 
 #[path = "../tests/it/problems.rs"]
 mod problems;
@@ -26,6 +27,7 @@ const OPTUNA: &[(&str, f64)] = &[
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds: u64 = std::env::var("SEEDS").map_or(Ok(20), |s| s.parse())?;
+    let trials: u64 = std::env::var("TRIALS").map_or(Ok(100), |t| t.parse())?;
     let first: u64 = std::env::var("FIRST").map_or(Ok(0), |s| s.parse())?;
     let mut samplers: Vec<String> = std::env::args().skip(1).collect();
     if samplers.is_empty() {
@@ -41,12 +43,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         for problem in PROBLEMS {
             let curves = (first..first + seeds).into_par_iter().map(|seed| {
                 let sampler = sampler::by_name(name, &params).expect("checked by the first run");
-                regrets(problem, sampler, seed, 100, 1)
+                regrets(problem, sampler, seed, trials, 1)
             });
             let curves: Vec<Vec<f64>> = curves.collect();
             let at = |n: usize| median(curves.iter().map(|c| c[n - 1]).collect());
-            let (a, b, c) = (at(25), at(50), at(100));
-            let reference = OPTUNA.iter().find(|(n, _)| *n == problem.name);
+            let all = trials.max(4) as usize;
+            let (a, b, c) = (at(all / 4), at(all / 2), at(all));
+            let known = OPTUNA.iter().filter(|_| trials == 100);
+            let reference = known.into_iter().find(|(n, _)| *n == problem.name);
             let ratio = reference.map(|(_, r)| c.max(1e-9) / r);
             if let Some(ratio) = ratio {
                 ln_ratio += ratio.max(0.05).ln();
@@ -54,6 +58,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             }
             let ratio = ratio.map_or(String::new(), |r| format!("  × {r:.2}"));
             println!("  {:20} {a:>12.4} {b:>12.4} {c:>12.4}{ratio}", problem.name);
+        }
+        if compared == 0 {
+            continue;
         }
         let mean = (ln_ratio / f64::from(compared)).exp();
         println!("  geometric mean of the ratios to Optuna's TPE: {mean:.3}");

@@ -235,8 +235,8 @@ impl History {
             .collect();
         let m = columns.members.len();
         let mut sides = Sides {
-            good: Observations::new(dims, good.len()),
-            bad: Observations::new(dims, 0),
+            good: Observations::new(dims, good.len(), good.len()),
+            bad: Observations::new(dims, 0, m.min(2 * LATEST) + pending.len()),
             points: None,
         };
         for (rank, &j) in good.iter().enumerate() {

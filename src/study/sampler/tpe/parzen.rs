@@ -33,12 +33,12 @@ pub(super) struct Observations {
 }
 
 impl Observations {
-    /// None yet, of a side that has `of`.
-    pub(super) fn new(dims: usize, of: usize) -> Self {
+    /// None yet, with room for `room`, of a side that has `of`.
+    pub(super) fn new(dims: usize, of: usize, room: usize) -> Self {
         Observations {
-            columns: vec![Vec::new(); dims],
-            ids: Vec::new(),
-            ranks: Vec::new(),
+            columns: (0..dims).map(|_| Vec::with_capacity(room)).collect(),
+            ids: Vec::with_capacity(room),
+            ranks: Vec::with_capacity(room),
             of,
             finished: 0,
         }
@@ -233,8 +233,11 @@ impl Parzen {
 
     /// Draws `n` points.
     pub(super) fn sample(&self, n: usize, rng: &mut Rng) -> Candidates {
-        let mut columns: Vec<Column> = Vec::new();
-        columns.resize_with(self.factors.len(), Column::default);
+        let column = |_: &Factor| Column {
+            values: Vec::with_capacity(n),
+            scaled: Vec::with_capacity(n),
+        };
+        let mut columns: Vec<Column> = self.factors.iter().map(column).collect();
         let last = self.cumulative.len() - 1;
         for _ in 0..n {
             let u = unit(rng);
@@ -286,7 +289,9 @@ impl Factor {
         let Some(scale) = Scale::of(domain) else {
             return Self::fit_choice(domain, seen, prior_weight, constant);
         };
-        let means = seen.iter().map(|x| scale.stretch(*x)).collect();
+        // One more for the prior.
+        let mut means = Vec::with_capacity(seen.len() + 1);
+        means.extend(seen.iter().map(|x| scale.stretch(*x)));
         let mut normals = Normals::fit(means, moves, memo);
         normals.mean.push(0.5);
         normals.width.push(1.0);
@@ -491,7 +496,8 @@ impl Normals {
         }
         memo.kernels = kernels;
         let sorted = &memo.sorted;
-        let mut width = vec![0.0; k];
+        let mut width = Vec::with_capacity(k + 1);
+        width.resize(k, 0.0);
         for (at, &(bits, place)) in sorted.iter().enumerate() {
             let value = f64::from_bits(bits);
             let left = at
@@ -610,7 +616,8 @@ fn weights(seen: &Observations, prior_weight: f64, ramp: bool) -> Vec<f64> {
         };
         weight * stands_for as f64
     };
-    let mut weights: Vec<f64> = seen.ranks.iter().map(weight).collect();
+    let mut weights = Vec::with_capacity(seen.ranks.len() + 1);
+    weights.extend(seen.ranks.iter().map(weight));
     weights.push(prior_weight);
     let total: f64 = weights.iter().sum();
     for weight in &mut weights {
@@ -658,7 +665,7 @@ mod tests {
     fn the_weights_of_the_good_are_those_of_optuna() {
         for split in Split::all() {
             let k = split.below.len();
-            let mut good = Observations::new(1, k);
+            let mut good = Observations::new(1, k, k);
             for (rank, &id) in split.below.iter().enumerate() {
                 good.push(id, rank, 1, &[0.5]);
             }
