@@ -46,7 +46,7 @@ pub struct RacingParams {
 impl Default for RacingParams {
     fn default() -> Self {
         RacingParams {
-            chance: 0.01,
+            chance: 0.1,
             min_blocks: 1,
             contender_share: 0.4,
             contender_chance: 0.001,
