@@ -24,7 +24,7 @@ mod space;
 mod tests;
 mod warp;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -126,11 +126,18 @@ impl Gp {
     }
 
     pub(super) fn starting_up(&self, ctx: &Context<'_>) -> bool {
-        let complete = ctx
-            .history
-            .iter()
-            .filter(|t| t.state == TrialState::Complete);
-        complete.take(self.params.n_startup_trials).count() < self.params.n_startup_trials
+        // Pruned trials count too: a racing pruner leaves few complete ones.
+        let says = |t: &&Arc<TrialRecord>| match t.state {
+            TrialState::Complete => true,
+            TrialState::Pruned => !t.intermediate.is_empty(),
+            _ => false,
+        };
+        let (known, first) = (
+            ctx.history.iter().filter(says),
+            self.params.n_startup_trials,
+        );
+        let complete = |t: &Arc<TrialRecord>| t.state == TrialState::Complete;
+        known.take(first).count() < first || !ctx.history.iter().any(complete)
     }
 
     /// What the first trials teach: points and warped losses.

@@ -458,7 +458,8 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// The trials that say something about values: complete ones, and pruned ones that reported.
+/// The trials that say something about values: complete ones, and pruned ones whose pruner knows what they would have
+/// been worth, or that reported.
 pub(super) fn informative<'a>(ctx: &Context<'a>) -> Vec<(&'a TrialRecord, f64)> {
     let Some(direction) = ctx.directions.first() else {
         return Vec::new();
@@ -467,7 +468,10 @@ pub(super) fn informative<'a>(ctx: &Context<'a>) -> Vec<(&'a TrialRecord, f64)> 
     let known = trials.filter_map(|t: &TrialRecord| {
         let value = match t.state {
             TrialState::Complete => t.values.first().copied(),
-            TrialState::Pruned => t.intermediate.last_key_value().map(|(_, v)| *v),
+            TrialState::Pruned => {
+                let last = || t.intermediate.last_key_value().map(|(_, v)| *v);
+                t.expected().or_else(last)
+            }
             _ => None,
         };
         value

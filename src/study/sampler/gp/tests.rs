@@ -1,6 +1,13 @@
+use std::sync::Arc;
+
 use super::improvement::{ln_h, ln_improvement, with_slopes};
 use super::regression::{self, Kernel, Points, Posterior, Scratch};
+use super::space::informative;
+use super::{Gp, GpParams};
 use crate::seed::Seed;
+use crate::study::pruner::ESTIMATE;
+use crate::study::record::{Direction, TrialRecord, TrialState};
+use crate::study::sampler::Context;
 use crate::study::sampler::random::unit;
 
 /// Two smooth axes, one of choices, and a function of them.
@@ -166,4 +173,50 @@ fn warped_losses_keep_their_order_and_are_finite() {
     }
     assert!(super::warp::warp(&[2.0; 5]).is_empty());
     assert!(super::warp::warp(&[f64::INFINITY, f64::NEG_INFINITY]).is_empty());
+}
+
+#[test]
+fn a_pruned_trial_teaches_what_its_pruner_expected_of_it() {
+    let record = |number, state, reported: f64, estimate: Option<f64>| {
+        let mut trial = TrialRecord::waiting(number);
+        trial.state = state;
+        trial.intermediate.insert(1, reported);
+        if state == TrialState::Complete {
+            trial.values = vec![reported];
+        }
+        if let Some(estimate) = estimate {
+            trial
+                .system_attrs
+                .insert(ESTIMATE.to_owned(), estimate.into());
+        }
+        Arc::new(trial)
+    };
+    let history = [
+        record(0, TrialState::Complete, 0.5, None),
+        record(1, TrialState::Pruned, 0.1, Some(0.8)),
+        record(2, TrialState::Pruned, 0.2, None),
+        record(3, TrialState::Fail, 0.3, None),
+    ];
+    let ctx = |history| Context {
+        trial: 4,
+        history,
+        pending: &[],
+        directions: &[Direction::Maximize],
+        seed: Seed::root(1),
+        study_seed: Seed::root(2),
+    };
+    let losses: Vec<f64> = informative(&ctx(&history)).iter().map(|k| k.1).collect();
+    assert_eq!(losses, [-0.5, -0.8, -0.2]);
+
+    let gp = |n_startup_trials| {
+        let params = GpParams {
+            n_startup_trials,
+            ..GpParams::default()
+        };
+        Gp::new(params).unwrap()
+    };
+    assert!(!gp(3).starting_up(&ctx(&history)));
+    assert!(gp(4).starting_up(&ctx(&history)));
+    // Without a complete trial there is nothing to improve on.
+    assert!(gp(2).starting_up(&ctx(&history[1..])));
 }
