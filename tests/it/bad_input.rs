@@ -285,7 +285,8 @@ fn values_of_the_wrong_kind() {
         ),
         (
             experiment("search: {sampler: {tpe: {}, random: {}}}\n"),
-            "e.yaml:3:10: write a sampler such as `auto`, or one with settings such as `{tpe: {n_startup_trials: 20}}`",
+            "e.yaml:3:19: write a sampler such as `auto`, or one with settings such as `{tpe: {n_startup_trials: 20}}`\n \
+             3 | search: {sampler: {tpe: {}, random: {}}}\n   |                   ^",
         ),
         (
             experiment("holdout: {fraction: 2}\n"),
