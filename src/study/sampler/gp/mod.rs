@@ -4,7 +4,8 @@
 //! per parameter) is fitted by its posterior; the next trial is where the logarithm of expected improvement over the
 //! best posterior mean is largest. Trials in flight count as if they had returned their posterior mean. Integers lie on
 //! their grid, choices are equal or not, parameters that only some trials have are active or not. Failed trials teach
-//! nothing but where not to repeat; pruned ones count with their last report, never better than the best complete one.
+//! nothing but where not to repeat; pruned ones count with what their pruner expected of them, or else their last report,
+//! never better than the best complete one.
 //!
 //! Constraints have processes of their own: the logarithm of the probability that they hold is added. Only trials that hold
 //! them can be improved on; before there is one, the most likely point to hold is looked for.
