@@ -19,6 +19,7 @@
 pub mod declared;
 pub mod engine;
 pub mod importance;
+pub mod method;
 pub mod objective;
 pub mod pareto;
 pub mod pruner;

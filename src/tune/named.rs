@@ -12,8 +12,9 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 
-use crate::study::pruner::{self, Pruner, PrunerError};
-use crate::study::sampler::{self, Sampler, SamplerError};
+use crate::study::method::MethodError;
+use crate::study::pruner::{self, Pruner};
+use crate::study::sampler::{self, Sampler};
 
 use super::yaml::{ValueOr, plain, value_or};
 
@@ -33,6 +34,14 @@ pub trait Table {
     fn make(name: &str, settings: &Json) -> Result<Self::Made, String>;
 }
 
+/// The error in words that a user of files knows.
+fn said(error: &MethodError) -> String {
+    match error {
+        MethodError::Param { method, what } => format!("{method}: {}", plain(what)),
+        other => other.to_string(),
+    }
+}
+
 /// The table of samplers.
 #[derive(Clone, Copy, Debug)]
 pub struct Samplers;
@@ -44,10 +53,7 @@ impl Table for Samplers {
     const DEFAULT: &'static str = "auto";
 
     fn make(name: &str, settings: &Json) -> Result<Self::Made, String> {
-        sampler::by_name(name, settings).map_err(|error| match error {
-            SamplerError::Param { sampler, what } => format!("{sampler}: {}", plain(&what)),
-            other => other.to_string(),
-        })
+        sampler::by_name(name, settings).map_err(|error| said(&error))
     }
 }
 
@@ -62,10 +68,7 @@ impl Table for Pruners {
     const DEFAULT: &'static str = "none";
 
     fn make(name: &str, settings: &Json) -> Result<Self::Made, String> {
-        pruner::by_name(name, settings).map_err(|error| match error {
-            PrunerError::Param { pruner, what } => format!("{pruner}: {}", plain(&what)),
-            other => other.to_string(),
-        })
+        pruner::by_name(name, settings).map_err(|error| said(&error))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::names;
+use crate::study::method::{self, Entry, MethodError, NoParams, read};
 
 use super::halving::{Asha, AshaParams, Hyperband, HyperbandParams};
 use super::patient::{Patient, PatientParams};
@@ -13,14 +13,9 @@ use super::wilcoxon::{Wilcoxon, WilcoxonParams};
 use super::{NoPruner, Pruner};
 
 /// One pruner by name.
-pub struct PrunerEntry {
-    /// As in `median`.
-    pub name: &'static str,
-    /// One line for help texts.
-    pub summary: &'static str,
-    /// Makes one from its parameters, a JSON object; `null` stands for the defaults.
-    pub build: fn(&Json) -> Result<Box<dyn Pruner>, PrunerError>,
-}
+pub type PrunerEntry = Entry<dyn Pruner>;
+/// What can be wrong with the choice of a pruner.
+pub type PrunerError = MethodError;
 
 /// Every pruner of this crate.
 pub const PRUNERS: &[PrunerEntry] = &[
@@ -98,76 +93,30 @@ pub const PRUNERS: &[PrunerEntry] = &[
     },
 ];
 
-#[derive(Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoParams {}
-
-/// What can be wrong with the choice of a pruner.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PrunerError {
-    /// No pruner of this name.
-    #[error("there is no pruner `{name}`; {hint}")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// What may have been meant, or the list.
-        hint: String,
-    },
-    /// A parameter that is unknown, of the wrong type or out of range.
-    #[error("pruner `{pruner}`: {what}")]
-    Param {
-        /// The pruner.
-        pruner: &'static str,
-        /// What is wrong.
-        what: String,
-    },
-    /// Neither a name nor one name with settings.
-    #[error("a pruner is a name such as `median`, or one name with settings, not {0}")]
-    Spec(String),
-}
-
-impl PrunerError {
-    pub(super) fn param(pruner: &'static str, what: String) -> Self {
-        PrunerError::Param { pruner, what }
-    }
-}
-
 /// The pruner called `name` with `params`, a JSON object or `null` for the defaults.
 ///
 /// # Errors
 /// When there is no such pruner, with the likeliest name, or when a parameter is wrong.
 pub fn by_name(name: &str, params: &Json) -> Result<Box<dyn Pruner>, PrunerError> {
-    if let Some(entry) = PRUNERS.iter().find(|e| e.name == name) {
-        return (entry.build)(params);
-    }
-    Err(PrunerError::Unknown {
-        name: name.to_owned(),
-        hint: names::hint(name, PRUNERS.iter().map(|e| e.name)),
-    })
+    method::by_name(KIND, PRUNERS, name, params)
 }
+
+const KIND: &str = "pruner";
 
 /// The pruner of `"name"` or `{"name": {"setting": value}}`.
 pub(super) fn by_spec(spec: &Json) -> Result<Box<dyn Pruner>, PrunerError> {
+    let refuse = || PrunerError::Spec {
+        kind: KIND,
+        given: spec.to_string(),
+    };
     match spec {
         Json::String(name) => by_name(name, &Json::Null),
         Json::Object(map) if map.len() == 1 => match map.iter().next() {
             Some((name, params)) => by_name(name, params),
-            None => Err(PrunerError::Spec(spec.to_string())),
+            None => Err(refuse()),
         },
-        other => Err(PrunerError::Spec(other.to_string())),
+        _ => Err(refuse()),
     }
-}
-
-fn read<P: Default + serde::de::DeserializeOwned>(
-    pruner: &'static str,
-    params: &Json,
-) -> Result<P, PrunerError> {
-    if params.is_null() {
-        return Ok(P::default());
-    }
-    serde_json::from_value(params.clone())
-        .map_err(|error| PrunerError::param(pruner, error.to_string()))
 }
 
 #[cfg(test)]

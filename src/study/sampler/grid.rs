@@ -66,10 +66,7 @@ impl Grid {
     /// # Errors
     /// When there is no value to take.
     pub fn new(params: GridParams) -> Result<Self, SamplerError> {
-        let refuse = |what: String| SamplerError::Param {
-            sampler: "grid",
-            what,
-        };
+        let refuse = |what: String| SamplerError::param("grid", what);
         if params.resolution == 0 {
             return Err(refuse("`resolution` must be at least 1".to_owned()));
         }

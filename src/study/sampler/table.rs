@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::names;
+use crate::study::method::{self, Entry, MethodError, NoParams, read};
 
 use super::Sampler;
 use super::auto::Auto;
@@ -16,14 +16,9 @@ use super::random::Random;
 use super::tpe::{Tpe, TpeParams};
 
 /// One sampler by name.
-pub struct SamplerEntry {
-    /// As in `tpe`.
-    pub name: &'static str,
-    /// One line for help texts.
-    pub summary: &'static str,
-    /// Makes one from its parameters, a JSON object; `null` stands for the defaults.
-    pub build: fn(&Json) -> Result<Box<dyn Sampler>, SamplerError>,
-}
+pub type SamplerEntry = Entry<dyn Sampler>;
+/// What can be wrong with the choice of a sampler.
+pub type SamplerError = MethodError;
 
 /// Every sampler of this crate.
 pub const SAMPLERS: &[SamplerEntry] = &[
@@ -105,74 +100,12 @@ pub const SAMPLERS: &[SamplerEntry] = &[
     },
 ];
 
-#[derive(Default, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoParams {}
-
-/// What can be wrong with the choice of a sampler.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SamplerError {
-    /// No sampler of this name.
-    #[error("there is no sampler `{name}`; {hint}")]
-    Unknown {
-        /// The name asked for.
-        name: String,
-        /// What may have been meant, or the list.
-        hint: String,
-    },
-    /// A parameter that is unknown, of the wrong type or out of range.
-    #[error("sampler `{sampler}`: {what}")]
-    Param {
-        /// The sampler.
-        sampler: &'static str,
-        /// What is wrong.
-        what: String,
-    },
-}
-
 /// The sampler called `name` with `params`, a JSON object or `null` for the defaults.
 ///
 /// # Errors
 /// When there is no such sampler, with the likeliest name, or when a parameter is wrong.
 pub fn by_name(name: &str, params: &Json) -> Result<Box<dyn Sampler>, SamplerError> {
-    if let Some(entry) = SAMPLERS.iter().find(|e| e.name == name) {
-        return (entry.build)(params);
-    }
-    Err(SamplerError::Unknown {
-        name: name.to_owned(),
-        hint: names::hint(name, SAMPLERS.iter().map(|e| e.name)),
-    })
-}
-
-fn read<P: Default + serde::de::DeserializeOwned>(
-    sampler: &'static str,
-    params: &Json,
-) -> Result<P, SamplerError> {
-    if params.is_null() {
-        return Ok(P::default());
-    }
-    serde_json::from_value(params.clone()).map_err(|error| {
-        let (key, error) = first_wrong::<P>(params).unwrap_or((None, error));
-        let what = match key {
-            Some(key) => format!("`{key}`: {error}"),
-            None => error.to_string(),
-        };
-        SamplerError::Param { sampler, what }
-    })
-}
-
-/// The first parameter with a value that is wrong by itself, and what is wrong with it.
-fn first_wrong<P: serde::de::DeserializeOwned>(
-    params: &Json,
-) -> Option<(Option<&String>, serde_json::Error)> {
-    params.as_object()?.iter().find_map(|(key, value)| {
-        let alone = Json::from_iter([(key.clone(), value.clone())]);
-        let error = serde_json::from_value::<P>(alone).err()?;
-        // That of an unknown parameter names it.
-        let named = error.to_string().contains(&format!("`{key}`"));
-        Some(((!named).then_some(key), error))
-    })
+    method::by_name("sampler", SAMPLERS, name, params)
 }
 
 #[cfg(test)]

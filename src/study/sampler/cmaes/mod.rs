@@ -161,12 +161,7 @@ impl CmaEs {
     /// # Errors
     /// When the population is out of its range, or `sigma` is not above 0 and at most 1.
     pub fn new(params: CmaEsParams) -> Result<Self, SamplerError> {
-        let refuse = |what: String| {
-            Err(SamplerError::Param {
-                sampler: "cmaes",
-                what,
-            })
-        };
+        let refuse = |what: String| Err(SamplerError::param("cmaes", what));
         let allowed = 2..=restart::MOST;
         if let Some(population) = params.population.filter(|p| !allowed.contains(p)) {
             return refuse(format!(

@@ -362,11 +362,11 @@ fn errors_name_the_key_and_what_is_allowed() {
     };
     assert_eq!(
         error(json!({"population": 1})),
-        "sampler `cmaes`: `population` must be from 2 to 100000, not 1"
+        "`cmaes`: `population` must be from 2 to 100000, not 1"
     );
     assert_eq!(
         error(json!({"sigma": 1.5})),
-        "sampler `cmaes`: `sigma` must be a number above 0 and at most 1, not 1.5"
+        "`cmaes`: `sigma` must be a number above 0 and at most 1, not 1.5"
     );
     let restart = error(json!({"sigma": 0.2, "restart": "often"}));
     assert!(

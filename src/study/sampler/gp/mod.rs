@@ -114,10 +114,10 @@ impl Gp {
             ("max_points", params.max_points, 10),
         ] {
             if value < least {
-                return Err(SamplerError::Param {
-                    sampler: "gp",
-                    what: format!("`{name}` must be at least {least}, not {value}"),
-                });
+                return Err(SamplerError::param(
+                    "gp",
+                    format!("`{name}` must be at least {least}, not {value}"),
+                ));
             }
         }
         Ok(Gp {

@@ -79,12 +79,7 @@ impl Nsga2 {
     /// # Errors
     /// When the population is smaller than 2 or a probability is not from 0 to 1.
     pub fn new(params: Nsga2Params) -> Result<Self, SamplerError> {
-        let refuse = |what: String| {
-            Err(SamplerError::Param {
-                sampler: "nsga2",
-                what,
-            })
-        };
+        let refuse = |what: String| Err(SamplerError::param("nsga2", what));
         if params.population_size < 2 {
             return refuse(format!(
                 "`population_size` must be at least 2, not {}",

@@ -96,12 +96,7 @@ impl Tpe {
     /// # Errors
     /// When there are no candidates or the prior weight is not above 0.
     pub fn new(params: TpeParams) -> Result<Self, SamplerError> {
-        let refuse = |what: String| {
-            Err(SamplerError::Param {
-                sampler: "tpe",
-                what,
-            })
-        };
+        let refuse = |what: String| Err(SamplerError::param("tpe", what));
         if params.n_ei_candidates == 0 {
             return refuse("`n_ei_candidates` must be at least 1".to_owned());
         }
