@@ -134,6 +134,11 @@ pub enum DbError {
 }
 
 impl DbError {
+    /// Whether the same call may succeed later without anybody doing anything.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, DbError::Locked { .. })
+    }
+
     pub(super) fn new(path: &Path, error: rusqlite::Error) -> DbError {
         let path = path.to_owned();
         let what = error.to_string();

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+
 pub use error::DbError;
 pub use migrate::Component;
 pub use row::{Arg, Row};
@@ -287,6 +289,14 @@ impl Tx<'_> {
     /// The key of the row inserted last.
     pub fn last_id(&self) -> i64 {
         self.conn.last_insert_rowid()
+    }
+
+    /// The time now, by the one clock that all users of the database share: for a file, that of the machine.
+    ///
+    /// # Errors
+    /// [`DbError`] when a server does not answer.
+    pub fn now(&self) -> Result<Timestamp, DbError> {
+        Ok(SystemClock.now())
     }
 
     /// Whether the database has a table of this name.

@@ -13,10 +13,11 @@ use crate::study::pruner::{NoPruner, Pruner};
 use crate::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use crate::study::sampler::{Sampler, auto::Auto};
 use crate::study::stopper::Stopper;
-use crate::study::storage::{Storage, memory::Memory};
+use crate::study::storage::{Storage, StorageError, memory::Memory};
 use crate::study::trial::Trial;
 
 use super::add::ADDED;
+use super::share::{Share, Sharing};
 use super::{Exhausted, Observer, Progress, Shown, Study, StudyError, fixed_params};
 
 /// System attributes of a study under which its settings are stored.
@@ -41,6 +42,7 @@ pub struct StudyBuilder {
     stoppers: Vec<Box<dyn Stopper>>,
     trial_timeout: Option<Duration>,
     on_exhausted: Exhausted,
+    share: Option<Share>,
 }
 
 impl StudyBuilder {
@@ -59,6 +61,7 @@ impl StudyBuilder {
             stoppers: Vec::new(),
             trial_timeout: None,
             on_exhausted: Exhausted::default(),
+            share: None,
         }
     }
 
@@ -154,6 +157,14 @@ impl StudyBuilder {
         self
     }
 
+    /// Other processes may run the study at the same time. Without this, this process runs it alone, and trials that are
+    /// found running are begun again.
+    #[must_use]
+    pub fn share(mut self, share: Share) -> Self {
+        self.share = Some(share);
+        self
+    }
+
     /// Creates the study, or continues the one of this name in the storage.
     ///
     /// # Errors
@@ -165,13 +176,24 @@ impl StudyBuilder {
         let settings = self.settings();
         let trials = match storage.load_study(&self.name)? {
             None => {
-                storage.create_study(&StudyRecord {
+                let new = StudyRecord {
                     name: self.name.clone(),
                     directions: self.directions.clone(),
                     user_attrs: Attrs::new(),
-                    system_attrs: settings,
-                })?;
-                Vec::new()
+                    system_attrs: settings.clone(),
+                };
+                match storage.create_study(&new) {
+                    // Another process was faster.
+                    Err(StorageError::StudyExists { .. }) if self.share.is_some() => {
+                        let stored = storage.load_study(&self.name)?;
+                        self.check_same(&stored.unwrap_or(new), &settings)?;
+                        storage.load_trials(&self.name)?
+                    }
+                    created => {
+                        created?;
+                        Vec::new()
+                    }
+                }
             }
             Some(stored) => {
                 self.check_same(&stored, &settings)?;
@@ -205,10 +227,14 @@ impl StudyBuilder {
             history: Arc::new(Vec::new()),
             next: 0,
             live: BTreeSet::new(),
+            elsewhere: BTreeSet::new(),
+            sharing: self.share.map(Sharing::new),
             shown: BTreeMap::new(),
             progress: Progress::default(),
         };
         study.take_up(trials);
+        // Which of the trials that run do so elsewhere.
+        study.catch_up()?;
         Ok(study)
     }
 
@@ -227,6 +253,9 @@ impl StudyBuilder {
         }
         if self.concurrency == 0 {
             return refuse("concurrency must be at least 1");
+        }
+        if self.share.as_ref().is_some_and(|s| s.at_once == 0) {
+            return refuse("a process that shares a study runs at least one trial at once");
         }
         Ok(())
     }
@@ -335,7 +364,7 @@ impl Study {
     }
 
     /// What was known of a trial of an earlier process when it was asked for.
-    fn known_again(&mut self, number: u64) -> Shown {
+    pub(super) fn known_again(&mut self, number: u64) -> Shown {
         let record = Arc::clone(&self.trials[number as usize]);
         if self.space.is_some() || record.system_attrs.contains_key(ADDED) {
             return Shown::whole(self.own_params(&record).into_owned());

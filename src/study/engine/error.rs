@@ -93,6 +93,14 @@ pub enum StudyError {
         /// The trial.
         number: u64,
     },
+    /// Told a trial that another process has taken over, because its lease had lapsed.
+    #[error(
+        "trial {number} was taken over by another process, and this result of it does not count"
+    )]
+    TakenOver {
+        /// The trial.
+        number: u64,
+    },
     /// Told a trial that is finished.
     #[error("trial {number} of study `{study}` is told already and cannot change")]
     Told {

@@ -18,8 +18,10 @@ mod builder;
 mod error;
 mod observer;
 mod schedule;
+mod share;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -28,7 +30,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::seed::Seed;
 
 use super::declared::Space;
@@ -40,7 +42,7 @@ use super::sampler::Sampler;
 use super::space::{Params, Value};
 use super::stopper::Stopper;
 use super::storage::{Storage, StorageError};
-use super::trial::{TimeLimit, Trial, View, constrain};
+use super::trial::{Trial, View, constrain};
 use super::visited::Visited;
 
 pub use add::ADDED;
@@ -49,6 +51,10 @@ pub use builder::StudyBuilder;
 pub use error::StudyError;
 pub use observer::{Observer, Progress};
 pub use schedule::{Budget, Ended, StopHandle};
+pub use share::Share;
+
+use share::Sharing;
+use turn::conclude;
 
 /// The system attribute with enqueued values, one JSON object from name to value, as Optuna reads it.
 pub const FIXED_PARAMS: &str = "fixed_params";
@@ -82,6 +88,10 @@ pub struct Study {
     next: u64,
     /// Trials begun by this process and not finished.
     live: BTreeSet<u64>,
+    /// Trials that other processes have begun and may still end.
+    elsewhere: BTreeSet<u64>,
+    /// What is known of those processes, when there may be any.
+    sharing: Option<Sharing>,
     /// Parameters as known when asked, of the trials that a later trial may still see as pending.
     shown: BTreeMap<u64, Shown>,
     /// Which points the trials of `history` tried.
@@ -270,7 +280,7 @@ impl Study {
     pub fn leave_running(&mut self) {
         let running = |t: &&Arc<TrialRecord>| t.state == TrialState::Running;
         let numbers = self.trials.iter().filter(running).map(|t| t.number);
-        self.live.extend(numbers);
+        self.elsewhere.extend(numbers);
         self.advance();
     }
 
@@ -332,6 +342,7 @@ impl Study {
             if let Some(trial) = self.begin()? {
                 return Ok(trial);
             }
+            self.catch_up()?;
         }
     }
 
@@ -345,7 +356,9 @@ impl Study {
         outcome: Result<f64, Stop>,
     ) -> Result<Arc<TrialRecord>, StudyError> {
         let now = self.clock.now();
-        self.finish(trial, outcome.map(Values::from), now)
+        let number = trial.number();
+        let ended = self.finish(trial, outcome.map(Values::from), now)?;
+        ended.ok_or(StudyError::TakenOver { number })
     }
 
     /// [`Study::tell`] for several directions: one value per direction.
@@ -358,98 +371,9 @@ impl Study {
         outcome: Result<Vec<f64>, Stop>,
     ) -> Result<Arc<TrialRecord>, StudyError> {
         let now = self.clock.now();
-        self.finish(trial, outcome.map(Values), now)
-    }
-
-    /// Begins trial `self.next`. `None` when it failed at once, because an enqueued value does not fit.
-    fn begin(&mut self) -> Result<Option<Trial>, StudyError> {
-        let number = self.next;
-        if !self.may_begin(number) {
-            return Err(self.window_error());
-        }
-        // Waiting, or running when an earlier process died.
-        let before = self.trials.get(number as usize).cloned();
-        let mut record = TrialRecord::waiting(number);
-        if let Some(before) = &before {
-            record.user_attrs.clone_from(&before.user_attrs);
-            record.system_attrs.clone_from(&before.system_attrs);
-        }
-        record.state = TrialState::Running;
-        record.started = Some(self.clock.now());
-
-        let view = self.view(number);
-        let context = view.context(number);
-        let proposed = view.sampler.propose(&context);
-        if let Some(how) = view.sampler.explain(&context) {
-            record.system_attrs.insert(DRAWN_BY.to_owned(), how.into());
-        }
-        let fixed = fixed_params(&record);
-        let mut trial = Trial::new(record, view, proposed, fixed);
-        trial.limit = self
-            .trial_timeout
-            .map(|limit| TimeLimit::new(Arc::clone(&self.clock), limit));
-        self.look_ahead(&mut trial);
-        let drawn = match &self.space {
-            Some(space) => space.suggest(&mut trial).map(drop),
-            None => Ok(()),
-        };
-        if let Some(before) = before {
-            self.check_same_params(&before, &trial)?;
-        }
-
-        self.storage.write_trial(&self.name, &trial.record)?;
-        let started = self.put(trial.record.clone());
-        self.live.insert(number);
-        let shown = self.shown_of(&trial);
-        self.show(number, shown);
-        self.advance();
-        for observer in &mut self.observers {
-            observer.trial_started(&started);
-        }
-        match drawn {
-            Ok(()) => Ok(Some(trial)),
-            Err(error) => {
-                let now = self.clock.now();
-                self.finish(trial, Err(error.into()), now)?;
-                Ok(None)
-            }
-        }
-    }
-
-    /// Ends a live trial.
-    fn finish(
-        &mut self,
-        trial: Trial,
-        outcome: Result<Values, Stop>,
-        finished: Timestamp,
-    ) -> Result<Arc<TrialRecord>, StudyError> {
-        // The view goes first: while a trial holds it, adding to the history would copy it.
-        let Trial {
-            mut record,
-            view,
-            limit,
-            ..
-        } = trial;
-        drop(view);
-        let outcome = match limit.and_then(|l| l.exceeded(finished)) {
-            // A trial that failed by itself keeps its own reason.
-            Some(why) if !matches!(outcome, Err(Stop::Failed(_))) => Err(Stop::Failed(why)),
-            _ => outcome,
-        };
-        if !self.live.contains(&record.number) {
-            return Err(StudyError::NotAsked {
-                number: record.number,
-            });
-        }
-        conclude(&mut record, outcome, self.directions.len(), finished);
-        self.storage.write_trial(&self.name, &record)?;
-        self.live.remove(&record.number);
-        let record = self.put(record);
-        self.advance();
-        for observer in &mut self.observers {
-            observer.trial_finished(&record, &self.progress);
-        }
-        Ok(record)
+        let number = trial.number();
+        let ended = self.finish(trial, outcome.map(Values), now)?;
+        ended.ok_or(StudyError::TakenOver { number })
     }
 
     /// Whether the sequence rule lets trial `number` begin.
@@ -551,73 +475,13 @@ impl Study {
             }
         }
         while let Some(trial) = self.trials.get(self.next as usize)
-            && (trial.state.is_finished() || self.live.contains(&self.next))
+            && (trial.state.is_finished()
+                || self.live.contains(&self.next)
+                || self.elsewhere.contains(&self.next))
         {
             self.next += 1;
         }
     }
-
-    /// A trial that is run again must get the parameters that were stored when it first began.
-    fn check_same_params(&self, before: &TrialRecord, trial: &Trial) -> Result<(), StudyError> {
-        let now = trial.params();
-        if before.state != TrialState::Running || before.params.0.is_empty() || self.space.is_none()
-        {
-            return Ok(());
-        }
-        let differs = before
-            .params
-            .0
-            .iter()
-            .find(|a| now.assignment(&a.name) != Some(a));
-        match differs {
-            None => Ok(()),
-            Some(stored) => Err(StudyError::Diverged {
-                study: self.name.clone(),
-                number: before.number,
-                name: stored.name.clone(),
-                stored: stored.value(),
-                now: now
-                    .assignment(&stored.name)
-                    .map_or(Value::Null, |a| a.value()),
-            }),
-        }
-    }
-}
-
-/// Writes into `record` how its trial ended.
-fn conclude(
-    record: &mut TrialRecord,
-    outcome: Result<Values, Stop>,
-    directions: usize,
-    finished: Timestamp,
-) {
-    record.finished = Some(finished);
-    match outcome.and_then(|values| check_values(values, directions)) {
-        Ok(values) => {
-            record.state = TrialState::Complete;
-            record.values = values;
-        }
-        Err(Stop::Pruned) => record.state = TrialState::Pruned,
-        Err(Stop::Failed(why)) => {
-            record.state = TrialState::Fail;
-            record
-                .system_attrs
-                .insert(FAIL_REASON.to_owned(), Json::String(why));
-        }
-    }
-}
-
-fn check_values(Values(values): Values, directions: usize) -> Result<Vec<f64>, Stop> {
-    if values.len() != directions {
-        return Err(Stop::Failed(format!(
-            "the objective returned {} values, the study has {directions} directions",
-            values.len(),
-        )));
-    }
-    if values.iter().any(|v| v.is_nan()) {
-        return Err(Stop::failed("the objective returned NaN"));
-    }
-    Ok(values)
 }
 
 /// Whether a trial was enqueued with the values `fixed`, or has these parameters and was not enqueued.

@@ -7,13 +7,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 use crate::study::objective::{self, Stop, Values};
 use crate::study::stopper;
 use crate::study::trial::Trial;
 
+use super::turn::Ran;
 use super::{Study, StudyError};
 
 /// How long [`Study::optimize`] goes on.
@@ -81,9 +82,6 @@ impl StopHandle {
     }
 }
 
-/// A trial that came back from the pool.
-type Returned = (Trial, Result<Values, Stop>, Timestamp);
-
 impl Study {
     /// Runs `objective` until the budget is used up, with as many trials at once as the study's concurrency, on
     /// the current rayon pool. An error or panic of the objective is a failed trial and the study goes on. The
@@ -98,27 +96,34 @@ impl Study {
     {
         let objective = &objective;
         let begun_at = self.clock.now();
-        let (sender, results) = mpsc::channel::<Returned>();
+        let (sender, results) = mpsc::channel::<Ran>();
+        self.renew_leases();
         // First in, first out: the oldest trial is what the others wait for.
         rayon::in_place_scope_fifo(|scope| {
-            let mut outcome = None;
-            let mut in_flight = 0_u64;
+            let mut outcome: Option<Result<Ended, StudyError>> = None;
+            let mut in_flight = 0;
+            let mut pause = SHORTEST_PAUSE;
             loop {
-                while outcome.is_none() && self.may_begin(self.next) {
-                    if let Some(ended) = self.ended(budget, begun_at) {
-                        outcome = Some(Ok(ended));
-                        break;
-                    }
-                    match self.begin() {
+                let begun = match outcome {
+                    Some(_) => Ok((Vec::new(), None)),
+                    None => self.begin_all(budget, begun_at, in_flight),
+                };
+                match begun {
+                    Ok((trials, ended)) => {
+                        outcome = outcome.or(ended.map(Ok));
                         // One at a time needs no other thread, and handing it over takes longer than to propose it.
-                        Ok(Some(mut trial)) if self.concurrency == 1 => {
-                            let values = objective::run(objective, &mut trial);
-                            let finished = self.clock.now();
-                            if let Err(error) = self.finish(trial, values, finished) {
-                                outcome = Some(Err(error));
+                        let alone = in_flight == 0 && self.at_once() == 1;
+                        for mut trial in trials {
+                            pause = SHORTEST_PAUSE;
+                            if alone {
+                                trial.restart_time();
+                                let values = objective::run(objective, &mut trial);
+                                let ran = (trial, values, self.clock.now());
+                                if let Err(error) = self.finish_all(vec![ran]) {
+                                    outcome = Some(Err(error));
+                                }
+                                continue;
                             }
-                        }
-                        Ok(Some(mut trial)) => {
                             let (sender, clock) = (sender.clone(), Arc::clone(&self.clock));
                             scope.spawn_fifo(move |_| {
                                 // Its time begins when it runs, not while it waits for a thread.
@@ -129,25 +134,116 @@ impl Study {
                             });
                             in_flight += 1;
                         }
-                        // It failed at once and is recorded.
-                        Ok(None) => {}
-                        Err(error) => outcome = Some(Err(error)),
                     }
+                    Err(error) => outcome = Some(Err(error)),
                 }
                 if in_flight == 0 {
-                    // Without an outcome, trials of `ask` that were not told keep the next one from beginning.
-                    let ended = outcome.or_else(|| self.ended(budget, begun_at).map(Ok));
-                    return ended.unwrap_or_else(|| Err(self.window_error()));
+                    match outcome.take() {
+                        Some(Ok(ended)) if self.waits_for_others(&ended, budget) => {}
+                        Some(outcome) => return outcome,
+                        // Some began and failed at once.
+                        None if self.may_begin(self.next) => continue,
+                        // Trials of `ask` that were not told keep the next one from beginning.
+                        None if self.sharing.is_none() => {
+                            let ended = self.ended(budget, begun_at);
+                            return ended.map_or_else(|| Err(self.window_error()), Ok);
+                        }
+                        None => {
+                            if let Some(ended @ (Ended::Stopped | Ended::Time)) =
+                                self.ended(budget, begun_at)
+                            {
+                                return Ok(ended);
+                            }
+                        }
+                    }
                 }
-                let (trial, values, finished) = next(&results);
-                in_flight -= 1;
-                if let Err(error) = self.finish(trial, values, finished)
-                    && !matches!(outcome, Some(Err(_)))
-                {
-                    outcome = Some(Err(error));
+                // What others do is worth a look while there is room for another trial here.
+                let look = self.sharing.is_some() && in_flight < self.at_once();
+                let mut ran = Vec::new();
+                if in_flight > 0 {
+                    ran.extend(next(&results, look.then_some(pause)));
+                    ran.extend(results.try_iter());
+                } else {
+                    std::thread::sleep(pause);
+                }
+                in_flight -= ran.len();
+                let mut done = match ran.is_empty() {
+                    true => Ok(false),
+                    false => self.finish_all(ran).map(|_| true),
+                };
+                if look && outcome.is_none() && matches!(done, Ok(false)) {
+                    done = self.catch_up();
+                }
+                match done {
+                    Ok(true) => pause = SHORTEST_PAUSE,
+                    Ok(false) => pause = (pause * 2).min(self.longest_pause()),
+                    Err(error) if !matches!(outcome, Some(Err(_))) => outcome = Some(Err(error)),
+                    Err(_) => {}
                 }
             }
         })
+    }
+
+    /// Begins as many trials as may begin and have room beside `in_flight` others, and says why there are no more, if the
+    /// study ends.
+    fn begin_all(
+        &mut self,
+        budget: Budget,
+        begun_at: Timestamp,
+        in_flight: usize,
+    ) -> Result<(Vec<Trial>, Option<Ended>), StudyError> {
+        if self.sharing.as_ref().is_some_and(|s| s.must_look) {
+            self.catch_up()?;
+        }
+        let mut begun = Vec::new();
+        let mut outcome = Ok(None);
+        while in_flight + begun.len() < self.at_once() && self.may_begin(self.next) {
+            if let Some(ended) = self.ended(budget, begun_at) {
+                outcome = Ok(Some(ended));
+                break;
+            }
+            match self.prepare() {
+                Ok(trial) => begun.push(trial),
+                Err(error) => {
+                    outcome = Err(error);
+                    break;
+                }
+            }
+        }
+        let trials = self.store_begun(begun)?;
+        match outcome {
+            Ok(ended) => Ok((trials, ended)),
+            Err(error) if trials.is_empty() => Err(error),
+            // Those that began run; the error comes again.
+            Err(_) => Ok((trials, None)),
+        }
+    }
+
+    /// How many trials this process runs at the same moment.
+    fn at_once(&self) -> usize {
+        let most = usize::try_from(self.concurrency).unwrap_or(usize::MAX);
+        match &self.sharing {
+            Some(sharing) => sharing.share.at_once.min(most),
+            None => most,
+        }
+    }
+
+    fn longest_pause(&self) -> Duration {
+        let poll = self.sharing.as_ref().map(|s| s.share.poll);
+        poll.map_or(SHORTEST_PAUSE, |poll| poll.max(SHORTEST_PAUSE))
+    }
+
+    /// Whether trials of other processes have to end before the study has.
+    fn waits_for_others(&self, ended: &Ended, budget: Budget) -> bool {
+        let running = !self.elsewhere.is_empty();
+        match ended {
+            // All of them, so that one whose process dies is begun again.
+            Ended::Trials => budget
+                .trials
+                .is_some_and(|total| self.sharing.is_some() && (self.history.len() as u64) < total),
+            Ended::Stopped => false,
+            _ => self.sharing.is_some() && running,
+        }
     }
 
     /// The stopper that ends the study now, if one does.
@@ -165,9 +261,13 @@ impl Study {
         Some(Ended::Stopper { name, why })
     }
 
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
     fn ended(&mut self, budget: Budget, begun_at: Timestamp) -> Option<Ended> {
         let passed = self.clock.now().seconds_since(begun_at);
-        if self.stop.load(Ordering::SeqCst) {
+        if self.is_stopped() {
             Some(Ended::Stopped)
         } else if budget.trials.is_some_and(|total| self.next >= total) {
             Some(Ended::Trials)
@@ -181,21 +281,31 @@ impl Study {
     }
 }
 
-/// Waits for the next result. A thread of the pool must not sleep while there is work: with one thread nobody
-/// else would do it.
-fn next(results: &Receiver<Returned>) -> Returned {
+/// The first pause before another look at what other processes do; each one without news doubles it.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// Waits for the next result, not longer than `most`. A thread of the pool must not sleep while there is work: with one
+/// thread nobody else would do it.
+fn next(results: &Receiver<Ran>, most: Option<Duration>) -> Option<Ran> {
     const ALIVE: &str = "the study keeps a sender, so the channel stays open";
     if rayon::current_thread_index().is_none() {
-        return results.recv().expect(ALIVE);
+        return match most {
+            None => Some(results.recv().expect(ALIVE)),
+            Some(most) => results.recv_timeout(most).ok(),
+        };
     }
+    let begun = Instant::now();
     loop {
         if let Ok(result) = results.try_recv() {
-            return result;
+            return Some(result);
         }
         if rayon::yield_now() != Some(rayon::Yield::Executed)
             && let Ok(result) = results.recv_timeout(Duration::from_micros(100))
         {
-            return result;
+            return Some(result);
+        }
+        if most.is_some_and(|most| begun.elapsed() >= most) {
+            return None;
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 
 use super::super::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use super::super::space::{Assignment, Domain, Params, Value};
-use super::{Storage, StorageError};
+use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote};
 
 /// Puts the storages that `open` makes through the whole contract. Every call of `open` returns an empty storage.
 ///
@@ -28,6 +28,9 @@ pub fn run(open: impl Fn() -> Box<dyn Storage>) {
     studies_do_not_mix(&*open());
     reads_are_copies(&*open());
     threads_lose_nothing(&*open());
+    one_of_two_claims_holds(&*open());
+    a_lapsed_lease_is_taken_over_once(&*open());
+    a_refused_write_keeps_no_other_back(&*open());
 }
 
 fn study(name: &str) -> StudyRecord {
@@ -418,4 +421,141 @@ fn threads_lose_nothing(storage: &dyn Storage) {
     for (number, trial) in found.iter().enumerate() {
         assert_same(trial, &complete(number as u64, number as f64));
     }
+}
+
+fn lease(owner: &str, token: u64) -> Lease {
+    Lease {
+        owner: owner.to_owned(),
+        token,
+        seconds: 60.0,
+    }
+}
+
+fn running(number: u64) -> TrialRecord {
+    TrialRecord {
+        state: TrialState::Running,
+        params: all_params(),
+        started: Some(Timestamp(1_700_000_000_000_000)),
+        ..TrialRecord::waiting(number)
+    }
+}
+
+fn begin(storage: &dyn Storage, number: u64, lease: &Lease, over: Option<&Lease>) -> Wrote {
+    let claim = Claim::Begin { lease, over };
+    claimed(storage, &running(number), claim)
+}
+
+fn claimed(storage: &dyn Storage, trial: &TrialRecord, claim: Claim<'_>) -> Wrote {
+    let wrote = storage.write("s", &[Write { trial, claim }]);
+    wrote.expect("a claim is answered")[0]
+}
+
+fn leases(storage: &dyn Storage) -> Vec<Held> {
+    storage.leases("s").expect("readable")
+}
+
+fn one_of_two_claims_holds(storage: &dyn Storage) {
+    create(storage, "s");
+    let (a, b) = (lease("a", 1), lease("b", 1));
+    for (who, expected) in [(&a, Wrote::Done), (&b, Wrote::Refused), (&a, Wrote::Done)] {
+        let wrote = begin(storage, 0, who, None);
+        assert_eq!(
+            wrote, expected,
+            "the first claim holds, and may be repeated"
+        );
+    }
+    assert_same(&trials(storage, "s")[0], &running(0));
+    let held = leases(storage);
+    assert_eq!((held.len(), held[0].number), (1, 0), "one lease per trial");
+    assert_eq!(held[0].lease, a, "a lease comes back as it was taken");
+    assert!(
+        (-1.0..30.0).contains(&held[0].age) && !held[0].has_lapsed(),
+        "a new lease is young"
+    );
+    let done = complete(0, 0.5);
+    for (who, expected) in [(&b, Wrote::Refused), (&a, Wrote::Done), (&a, Wrote::Done)] {
+        let wrote = claimed(storage, &done, Claim::End(who));
+        assert_eq!(wrote, expected, "only the holder ends a trial");
+    }
+    let later = TrialRecord {
+        finished: Some(Timestamp(1_700_000_009_000_000)),
+        ..complete(0, 0.7)
+    };
+    assert_eq!(
+        claimed(storage, &later, Claim::End(&a)),
+        Wrote::Refused,
+        "a finished trial does not end again"
+    );
+    assert_eq!(begin(storage, 0, &b, None), Wrote::Refused);
+    assert_same(&trials(storage, "s")[0], &done);
+    assert!(leases(storage).is_empty(), "a lease ends with its trial");
+    write(storage, "s", &TrialRecord::waiting(1));
+    assert_eq!(
+        begin(storage, 1, &b, None),
+        Wrote::Done,
+        "what waits begins"
+    );
+    // A process that runs the study alone leaves no lease.
+    write(storage, "s", &running(2));
+    assert_eq!(begin(storage, 2, &b, Some(&a)), Wrote::Refused);
+    assert_eq!(begin(storage, 2, &b, None), Wrote::Done);
+    write(storage, "s", &running(2));
+    assert_eq!(leases(storage).len(), 1, "and it ends one that there is");
+}
+
+fn a_lapsed_lease_is_taken_over_once(storage: &dyn Storage) {
+    create(storage, "s");
+    let (a, b, c) = (lease("a", 1), lease("b", 2), lease("c", 2));
+    begin(storage, 0, &a, None);
+    let renew = |who: &Lease| {
+        let lost = storage.renew("s", &[(0, who.clone()), (7, who.clone())]);
+        lost.expect("answered")
+    };
+    assert_eq!(
+        renew(&a),
+        [7],
+        "what is held is renewed, what is not is told"
+    );
+    assert_eq!(leases(storage)[0].beat, 1, "every renewal counts");
+    for (who, expected) in [(&b, Wrote::Done), (&c, Wrote::Refused)] {
+        let wrote = begin(storage, 0, who, Some(&a));
+        assert_eq!(wrote, expected, "of two that take over one does");
+    }
+    assert_eq!(leases(storage)[0].lease, b);
+    assert_eq!(renew(&a), [0, 7], "the earlier holder learns of it");
+    let wrote = claimed(storage, &complete(0, 1.0), Claim::End(&a));
+    assert_eq!(wrote, Wrote::Refused, "and its result does not count");
+    assert_same(&trials(storage, "s")[0], &running(0));
+    let wrote = claimed(storage, &complete(0, 2.0), Claim::End(&b));
+    assert_eq!(wrote, Wrote::Done);
+    assert_same(&trials(storage, "s")[0], &complete(0, 2.0));
+}
+
+fn a_refused_write_keeps_no_other_back(storage: &dyn Storage) {
+    create(storage, "s");
+    let (a, b) = (lease("a", 1), lease("b", 1));
+    begin(storage, 0, &a, None);
+    let new: Vec<TrialRecord> = (0..4).map(running).collect();
+    let claim = Claim::Begin {
+        lease: &b,
+        over: None,
+    };
+    let writes: Vec<Write<'_>> = new.iter().map(|trial| Write { trial, claim }).collect();
+    let wrote = storage.write("s", &writes).expect("answered");
+    assert_eq!(wrote[0], Wrote::Refused);
+    assert_eq!(wrote[1..], [Wrote::Done; 3], "several trials begin at once");
+    let from = storage.load_trials_from("s", 2).expect("readable");
+    let numbers: Vec<u64> = from.iter().map(|t| t.number).collect();
+    assert_eq!(numbers, [2, 3], "trials are read from a number on");
+    let none = storage.load_trials_from("s", 9).expect("readable");
+    assert!(none.is_empty(), "there may be none");
+    let gap = [running(4), running(6)];
+    let writes: Vec<Write<'_>> = gap.iter().map(|trial| Write { trial, claim }).collect();
+    let refused = storage.write("s", &writes);
+    assert!(matches!(refused, Err(StorageError::NumberGap { .. })));
+    assert_eq!(
+        trials(storage, "s").len(),
+        4,
+        "an error undoes all of a call"
+    );
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::db::DbError;
 
 use super::super::record::{Attrs, StudyRecord, TrialRecord};
-use super::{Storage, StorageError};
+use super::{Held, Lease, Storage, StorageError, Write, Wrote};
 
 /// Passes everything on to another storage until a number of writes have succeeded; then every write fails and
 /// changes nothing, as on a full disk. Reads always work.
@@ -63,13 +63,22 @@ impl Storage for CrashingStorage {
         self.inner.annotate_study(name, user_attrs, system_attrs)
     }
 
-    fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
-        self.inner.load_trials(study)
+    fn load_trials_from(&self, study: &str, from: u64) -> Result<Vec<TrialRecord>, StorageError> {
+        self.inner.load_trials_from(study, from)
     }
 
-    fn write_trial(&self, study: &str, trial: &TrialRecord) -> Result<(), StorageError> {
+    fn write(&self, study: &str, writes: &[Write<'_>]) -> Result<Vec<Wrote>, StorageError> {
         self.spend()?;
-        self.inner.write_trial(study, trial)
+        self.inner.write(study, writes)
+    }
+
+    fn leases(&self, study: &str) -> Result<Vec<Held>, StorageError> {
+        self.inner.leases(study)
+    }
+
+    fn renew(&self, study: &str, held: &[(u64, Lease)]) -> Result<Vec<u64>, StorageError> {
+        self.spend()?;
+        self.inner.renew(study, held)
     }
 }
 

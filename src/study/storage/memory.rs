@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use crate::study::record::{Attrs, StudyRecord, TrialRecord};
+use crate::study::record::{Attrs, StudyRecord, TrialRecord, TrialState};
 
-use super::{Storage, StorageError};
+use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote};
 
 /// A [`Storage`] that forgets everything when it is dropped.
 #[derive(Debug, Default)]
@@ -13,13 +14,21 @@ pub struct Memory(Mutex<Studies>);
 
 #[derive(Debug, Default)]
 struct Studies {
-    by_name: BTreeMap<String, (StudyRecord, Vec<TrialRecord>)>,
+    by_name: BTreeMap<String, Kept>,
     /// Names in the order of creation.
     order: Vec<String>,
 }
 
+#[derive(Debug)]
+struct Kept {
+    study: StudyRecord,
+    trials: Vec<TrialRecord>,
+    /// By number: the lease, how often it was renewed, and when last.
+    leases: BTreeMap<u64, (Lease, u64, Instant)>,
+}
+
 impl Studies {
-    fn study(&mut self, name: &str) -> Result<&mut (StudyRecord, Vec<TrialRecord>), StorageError> {
+    fn study(&mut self, name: &str) -> Result<&mut Kept, StorageError> {
         self.by_name
             .get_mut(name)
             .ok_or_else(|| StorageError::NoStudy {
@@ -49,23 +58,23 @@ impl Storage for Memory {
             });
         }
         all.order.push(study.name.clone());
-        all.by_name
-            .insert(study.name.clone(), (study.clone(), Vec::new()));
+        let kept = Kept {
+            study: study.clone(),
+            trials: Vec::new(),
+            leases: BTreeMap::new(),
+        };
+        all.by_name.insert(study.name.clone(), kept);
         Ok(())
     }
 
     fn load_study(&self, name: &str) -> Result<Option<StudyRecord>, StorageError> {
-        Ok(self
-            .lock()
-            .by_name
-            .get(name)
-            .map(|(study, _)| study.clone()))
+        Ok(self.lock().by_name.get(name).map(|kept| kept.study.clone()))
     }
 
     fn load_studies(&self) -> Result<Vec<StudyRecord>, StorageError> {
         let all = self.lock();
         let in_order = all.order.iter().filter_map(|name| all.by_name.get(name));
-        Ok(in_order.map(|(study, _)| study.clone()).collect())
+        Ok(in_order.map(|kept| kept.study.clone()).collect())
     }
 
     fn annotate_study(
@@ -75,39 +84,122 @@ impl Storage for Memory {
         system_attrs: &Attrs,
     ) -> Result<(), StorageError> {
         let mut all = self.lock();
-        let (study, _) = all.study(name)?;
+        let study = &mut all.study(name)?.study;
         study.user_attrs.extend(user_attrs.clone());
         study.system_attrs.extend(system_attrs.clone());
         Ok(())
     }
 
-    fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
-        Ok(self.lock().study(study)?.1.clone())
+    fn load_trials_from(&self, study: &str, from: u64) -> Result<Vec<TrialRecord>, StorageError> {
+        let mut all = self.lock();
+        let trials = &all.study(study)?.trials;
+        let from = usize::try_from(from).unwrap_or(usize::MAX);
+        Ok(trials.get(from..).unwrap_or_default().to_vec())
     }
 
-    fn write_trial(&self, study: &str, trial: &TrialRecord) -> Result<(), StorageError> {
+    fn write(&self, study: &str, writes: &[Write<'_>]) -> Result<Vec<Wrote>, StorageError> {
         let mut all = self.lock();
-        let (_, trials) = all.study(study)?;
-        let next = trials.len() as u64;
-        if trial.number > next {
-            return Err(StorageError::NumberGap {
-                study: study.to_owned(),
-                number: trial.number,
-                next,
-            });
+        let kept = all.study(study)?;
+        kept.check(study, writes)?;
+        Ok(writes.iter().map(|write| kept.write(write)).collect())
+    }
+
+    fn leases(&self, study: &str) -> Result<Vec<Held>, StorageError> {
+        let mut all = self.lock();
+        let leases = all.study(study)?.leases.iter();
+        let held = leases.map(|(&number, (lease, beat, renewed))| Held {
+            number,
+            lease: lease.clone(),
+            beat: *beat,
+            age: renewed.elapsed().as_secs_f64(),
+        });
+        Ok(held.collect())
+    }
+
+    fn renew(&self, study: &str, held: &[(u64, Lease)]) -> Result<Vec<u64>, StorageError> {
+        let mut all = self.lock();
+        let leases = &mut all.study(study)?.leases;
+        let mut lost = Vec::new();
+        for (number, lease) in held {
+            match leases.get_mut(number) {
+                Some((kept, beat, renewed)) if same(kept, lease) => {
+                    *beat += 1;
+                    *renewed = Instant::now();
+                }
+                _ => lost.push(*number),
+            }
         }
-        if trial.number == next {
-            trials.push(trial.clone());
-            return Ok(());
+        Ok(lost)
+    }
+}
+
+fn same(a: &Lease, b: &Lease) -> bool {
+    (&a.owner, a.token) == (&b.owner, b.token)
+}
+
+impl Kept {
+    /// Whether all of the writes can be tried: what is wrong with one keeps the others from being written.
+    fn check(&self, study: &str, writes: &[Write<'_>]) -> Result<(), StorageError> {
+        let mut next = self.trials.len() as u64;
+        for Write { trial, claim } in writes {
+            let number = trial.number;
+            let study = || study.to_owned();
+            if number > next {
+                let study = study();
+                return Err(StorageError::NumberGap {
+                    study,
+                    number,
+                    next,
+                });
+            }
+            let before = self.trials.get(number as usize);
+            let finished = before.is_some_and(|t| t.state.is_finished());
+            if finished && matches!(claim, Claim::Alone) {
+                let study = study();
+                return Err(StorageError::TrialFinished { study, number });
+            }
+            next = next.max(number + 1);
         }
-        let slot = &mut trials[trial.number as usize];
-        if slot.state.is_finished() {
-            return Err(StorageError::TrialFinished {
-                study: study.to_owned(),
-                number: trial.number,
-            });
-        }
-        *slot = trial.clone();
         Ok(())
+    }
+
+    fn write(&mut self, Write { trial, claim }: &Write<'_>) -> Wrote {
+        let number = trial.number;
+        let before = self.trials.get(number as usize);
+        let state = before.map(|t| t.state);
+        let held = self.leases.get(&number).map(|(lease, _, _)| lease);
+        let is_held = |by: &Lease| held.is_some_and(|held| same(held, by));
+        let holds = match (claim, state) {
+            (Claim::Alone, _) => true,
+            (Claim::Begin { .. }, None | Some(TrialState::Waiting)) => true,
+            (Claim::Begin { lease, over }, Some(TrialState::Running)) => {
+                is_held(lease)
+                    || match (held, over) {
+                        (Some(held), Some(over)) => same(held, over),
+                        (held, over) => held.is_none() && over.is_none(),
+                    }
+            }
+            (Claim::End(lease), Some(TrialState::Running)) => is_held(lease),
+            // It was written before, and nobody knew.
+            (Claim::End(_), Some(_)) => {
+                before.is_some_and(|t| (t.state, t.finished) == (trial.state, trial.finished))
+            }
+            _ => false,
+        };
+        if !holds {
+            return Wrote::Refused;
+        }
+        match claim {
+            Claim::Begin { lease, .. } => {
+                let new = ((*lease).clone(), 0, Instant::now());
+                self.leases.insert(number, new);
+            }
+            _ => drop(self.leases.remove(&number)),
+        }
+        match self.trials.get_mut(number as usize) {
+            Some(slot) => slot.clone_from(trial),
+            None => self.trials.push((*trial).clone()),
+        }
+        Wrote::Done
     }
 }

@@ -2,19 +2,25 @@
 //!
 //! **Contract**, held by [`conformance::run`] for every implementation:
 //! - A call that returned `Ok` is durable to the degree the storage promises; a call that failed changed nothing.
-//! - A trial is written when it begins and when it finishes. Each write is one transaction that carries everything.
+//! - A trial is written when it begins and when it finishes. What is written in one call is one transaction that carries
+//!   everything.
 //! - Trial numbers are dense from 0. A finished trial never changes again: writing it is [`StorageError::TrialFinished`].
 //! - Numbers come back to the last bit, except that a storage may forget the sign of a zero (SQLite does).
 //! - Reads return copies; later writes do not change them.
+//! - Several processes may share a study: a trial is held under a [`Lease`], and of two that claim it one gets it. A write
+//!   under a lease may be repeated when nobody knows whether it succeeded: the second time it changes nothing.
 
 pub mod conformance;
 pub mod crashing;
+mod lease;
 pub mod memory;
 pub mod sqlite;
 
 use crate::db::DbError;
 
 use super::record::{Attrs, StudyRecord, TrialRecord};
+
+pub use lease::{Claim, Held, Lease, Write, Wrote};
 
 /// What can go wrong with a storage.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +79,13 @@ pub enum StorageError {
     Db(#[from] DbError),
 }
 
+impl StorageError {
+    /// Whether the same call may succeed later without anybody doing anything: a server that restarts, a lock.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, StorageError::Db(error) if error.may_pass())
+    }
+}
+
 /// A place that keeps studies and trials; see the module for the contract. Object-safe.
 pub trait Storage: Send + Sync {
     /// Adds a study without trials.
@@ -92,12 +105,48 @@ pub trait Storage: Send + Sync {
         system_attrs: &Attrs,
     ) -> Result<(), StorageError>;
 
-    /// All trials by number, from 0, without holes.
-    fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError>;
+    /// The trials from number `from` on, by number, without holes.
+    ///
+    /// # Errors
+    /// [`StorageError::NoStudy`].
+    fn load_trials_from(&self, study: &str, from: u64) -> Result<Vec<TrialRecord>, StorageError>;
 
-    /// Writes a trial as it is: a new one if its number is the next, else over an unfinished one.
+    /// All trials by number, from 0, without holes.
+    ///
+    /// # Errors
+    /// [`StorageError::NoStudy`].
+    fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
+        self.load_trials_from(study, 0)
+    }
+
+    /// Writes trials as they are, in order and in one transaction: a new one if its number is the next, else over an
+    /// unfinished one. Says of each whether its claim held; what was refused changes nothing and does not keep the others
+    /// from being written.
+    ///
+    /// # Errors
+    /// [`StorageError::NoStudy`], [`StorageError::NumberGap`] and, for a write of [`Claim::Alone`],
+    /// [`StorageError::TrialFinished`]; then nothing is written.
+    fn write(&self, study: &str, writes: &[Write<'_>]) -> Result<Vec<Wrote>, StorageError>;
+
+    /// [`Storage::write`] of one trial by a process that runs the study alone.
     ///
     /// # Errors
     /// [`StorageError::NoStudy`], [`StorageError::TrialFinished`], [`StorageError::NumberGap`].
-    fn write_trial(&self, study: &str, trial: &TrialRecord) -> Result<(), StorageError>;
+    fn write_trial(&self, study: &str, trial: &TrialRecord) -> Result<(), StorageError> {
+        let claim = Claim::Alone;
+        self.write(study, &[Write { trial, claim }]).map(drop)
+    }
+
+    /// The leases of the trials that run, by number. A running trial without one was begun by a process that ran the
+    /// study alone.
+    ///
+    /// # Errors
+    /// [`StorageError::NoStudy`].
+    fn leases(&self, study: &str) -> Result<Vec<Held>, StorageError>;
+
+    /// Renews leases of trials and returns the numbers of those that are not held under them any more.
+    ///
+    /// # Errors
+    /// [`StorageError::NoStudy`].
+    fn renew(&self, study: &str, held: &[(u64, Lease)]) -> Result<Vec<u64>, StorageError>;
 }

@@ -7,6 +7,7 @@
 //! pruned trial is not read. Bare `NaN` and infinities in attributes are read as text.
 
 mod json;
+mod leases;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,7 @@ use crate::db::{Arg, Db, DbError, Tx};
 
 use super::super::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use super::super::space::{Assignment, Domain};
-use super::{Storage, StorageError};
+use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote};
 
 /// A [`Storage`] in one SQLite file, or in memory.
 #[derive(Debug)]
@@ -115,14 +116,14 @@ impl Storage for SqliteStorage {
         })
     }
 
-    fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
+    fn load_trials_from(&self, study: &str, from: u64) -> Result<Vec<TrialRecord>, StorageError> {
         self.db.read(|tx| {
             let id = existing_study(tx, study)?;
-            read_trials(tx, id, study)
+            read_trials(tx, id, study, from)
         })
     }
 
-    fn write_trial(&self, study: &str, trial: &TrialRecord) -> Result<(), StorageError> {
+    fn write(&self, study: &str, writes: &[Write<'_>]) -> Result<Vec<Wrote>, StorageError> {
         self.db.write(|tx| {
             let study_id = existing_study(tx, study)?;
             let objectives = tx.first(
@@ -130,10 +131,26 @@ impl Storage for SqliteStorage {
                 &[study_id.into()],
                 |row| row.int(0),
             )?;
-            check_values(study, trial, objectives.unwrap_or(0))?;
-            let id = write_trial_row(tx, study_id, study, trial)?;
-            write_trial_parts(tx, id, trial)?;
-            Ok(())
+            let mut wrote = Vec::with_capacity(writes.len());
+            for write in writes {
+                check_values(study, write.trial, objectives.unwrap_or(0))?;
+                wrote.push(write_trial(tx, study_id, study, write)?);
+            }
+            Ok(wrote)
+        })
+    }
+
+    fn leases(&self, study: &str) -> Result<Vec<Held>, StorageError> {
+        self.db.read(|tx| {
+            let id = existing_study(tx, study)?;
+            leases::read(tx, id)
+        })
+    }
+
+    fn renew(&self, study: &str, held: &[(u64, Lease)]) -> Result<Vec<u64>, StorageError> {
+        self.db.write(|tx| {
+            let id = existing_study(tx, study)?;
+            leases::renew(tx, id, held)
         })
     }
 }
@@ -290,68 +307,110 @@ fn check_values(study: &str, trial: &TrialRecord, objectives: i64) -> Result<(),
     })
 }
 
-fn write_trial_row(
+/// Writes one trial, if its claim holds.
+fn write_trial(
+    tx: &Tx<'_>,
+    study_id: i64,
+    study: &str,
+    write: &Write<'_>,
+) -> Result<Wrote, StorageError> {
+    let trial = write.trial;
+    let finished_at = trial.finished.map(Timestamp::to_sql);
+    let found = tx.first(
+        "SELECT trial_id, state, datetime_complete FROM trials WHERE study_id = ?1 AND number = ?2",
+        &[study_id.into(), trial.number.into()],
+        |row| {
+            let finished = row.opt_text(2)?.map(str::to_owned);
+            Ok::<_, StorageError>((row.int(0)?, state_of(row.text(1)?), finished))
+        },
+    )?;
+    let Some((id, state, finished)) = found else {
+        if matches!(write.claim, Claim::End(_)) {
+            return Ok(Wrote::Refused);
+        }
+        let id = insert_trial(tx, study_id, study, trial)?;
+        write_trial_parts(tx, id, trial)?;
+        match write.claim {
+            Claim::Begin { lease, .. } => leases::take(tx, id, lease)?,
+            // Optuna may have deleted an earlier trial of this id.
+            _ => leases::end(tx, id)?,
+        }
+        return Ok(Wrote::Done);
+    };
+    let is_finished = state.is_some_and(TrialState::is_finished);
+    match write.claim {
+        Claim::Alone if is_finished => {
+            return Err(StorageError::TrialFinished {
+                study: study.to_owned(),
+                number: trial.number,
+            });
+        }
+        // It was written before, and nobody knew.
+        Claim::End(_) if is_finished && state == Some(trial.state) && finished == finished_at => {
+            return Ok(Wrote::Done);
+        }
+        Claim::Begin { .. } | Claim::End(_) if is_finished => return Ok(Wrote::Refused),
+        Claim::End(lease) if !leases::is_held(tx, id, lease)? => return Ok(Wrote::Refused),
+        Claim::Begin { lease, over } if state == Some(TrialState::Running) => {
+            if !leases::may_take(tx, id, lease, over)? {
+                return Ok(Wrote::Refused);
+            }
+        }
+        _ => {}
+    }
+    tx.execute(
+        "UPDATE trials SET state = ?2, datetime_start = ?3, datetime_complete = ?4 WHERE trial_id = ?1",
+        &[
+            id.into(),
+            state_name(trial.state).into(),
+            trial.started.map(Timestamp::to_sql).as_ref().into(),
+            finished_at.as_ref().into(),
+        ],
+    )?;
+    clear_trial_parts(tx, id)?;
+    write_trial_parts(tx, id, trial)?;
+    match write.claim {
+        Claim::Begin { lease, .. } => leases::take(tx, id, lease)?,
+        Claim::Alone | Claim::End(_) => leases::end(tx, id)?,
+    }
+    Ok(Wrote::Done)
+}
+
+fn insert_trial(
     tx: &Tx<'_>,
     study_id: i64,
     study: &str,
     trial: &TrialRecord,
 ) -> Result<i64, StorageError> {
-    let started = trial.started.map(Timestamp::to_sql);
-    let finished = trial.finished.map(Timestamp::to_sql);
-    let found = tx.first(
-        "SELECT trial_id, state FROM trials WHERE study_id = ?1 AND number = ?2",
-        &[study_id.into(), trial.number.into()],
-        |row| Ok::<_, StorageError>((row.int(0)?, state_of(row.text(1)?))),
+    let last = tx.first(
+        "SELECT MAX(number) FROM trials WHERE study_id = ?1",
+        &[study_id.into()],
+        |row| row.opt_int(0),
     )?;
-    match found {
-        Some((_, Some(state))) if state.is_finished() => Err(StorageError::TrialFinished {
+    let next = last.flatten().map_or(0, |n| n as u64 + 1);
+    if trial.number != next {
+        return Err(StorageError::NumberGap {
             study: study.to_owned(),
             number: trial.number,
-        }),
-        Some((id, _)) => {
-            tx.execute(
-                "UPDATE trials SET state = ?2, datetime_start = ?3, datetime_complete = ?4 WHERE trial_id = ?1",
-                &[
-                    id.into(),
-                    state_name(trial.state).into(),
-                    started.as_ref().into(),
-                    finished.as_ref().into(),
-                ],
-            )?;
-            Ok(id)
-        }
-        None => {
-            let last = tx.first(
-                "SELECT MAX(number) FROM trials WHERE study_id = ?1",
-                &[study_id.into()],
-                |row| row.opt_int(0),
-            )?;
-            let next = last.flatten().map_or(0, |n| n as u64 + 1);
-            if trial.number != next {
-                return Err(StorageError::NumberGap {
-                    study: study.to_owned(),
-                    number: trial.number,
-                    next,
-                });
-            }
-            tx.execute(
-                "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                &[
-                    trial.number.into(),
-                    study_id.into(),
-                    state_name(trial.state).into(),
-                    started.as_ref().into(),
-                    finished.as_ref().into(),
-                ],
-            )?;
-            Ok(tx.last_id())
-        }
+            next,
+        });
     }
+    tx.execute(
+        "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        &[
+            trial.number.into(),
+            study_id.into(),
+            state_name(trial.state).into(),
+            trial.started.map(Timestamp::to_sql).as_ref().into(),
+            trial.finished.map(Timestamp::to_sql).as_ref().into(),
+        ],
+    )?;
+    Ok(tx.last_id())
 }
 
-/// Replaces everything that hangs on a trial. A new trial has nothing to delete, and the deletes cost little.
-fn write_trial_parts(tx: &Tx<'_>, id: i64, trial: &TrialRecord) -> Result<(), DbError> {
+/// Removes everything that hangs on a trial.
+fn clear_trial_parts(tx: &Tx<'_>, id: i64) -> Result<(), DbError> {
     for sql in [
         "DELETE FROM trial_params WHERE trial_id = ?1",
         "DELETE FROM trial_values WHERE trial_id = ?1",
@@ -361,6 +420,11 @@ fn write_trial_parts(tx: &Tx<'_>, id: i64, trial: &TrialRecord) -> Result<(), Db
     ] {
         tx.execute(sql, &[id.into()])?;
     }
+    Ok(())
+}
+
+/// Writes everything that hangs on a trial of which nothing is stored.
+fn write_trial_parts(tx: &Tx<'_>, id: i64, trial: &TrialRecord) -> Result<(), DbError> {
     for param in &trial.params.0 {
         tx.execute(
             "INSERT INTO trial_params (trial_id, param_name, param_value, distribution_json)
@@ -407,18 +471,23 @@ fn write_trial_parts(tx: &Tx<'_>, id: i64, trial: &TrialRecord) -> Result<(), Db
     Ok(())
 }
 
-fn read_trials(tx: &Tx<'_>, study_id: i64, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
+fn read_trials(
+    tx: &Tx<'_>,
+    study_id: i64,
+    study: &str,
+    from: u64,
+) -> Result<Vec<TrialRecord>, StorageError> {
     // From a row's trial id to its place in `trials`; only looked up, never iterated.
     let mut places: HashMap<i64, usize> = HashMap::new();
     let mut trials: Vec<TrialRecord> = Vec::new();
     let mut ids = (i64::MAX, i64::MIN);
     tx.each(
         "SELECT trial_id, number, state, datetime_start, datetime_complete
-         FROM trials WHERE study_id = ?1 ORDER BY number",
-        &[study_id.into()],
+         FROM trials WHERE study_id = ?1 AND (number >= ?2 OR number IS NULL) ORDER BY number",
+        &[study_id.into(), from.into()],
         |row| {
             let id = row.int(0)?;
-            let number = trials.len() as u64;
+            let number = from + trials.len() as u64;
             let found = row.opt_int(1)?;
             if found != Some(number as i64) {
                 let found = found.map_or("none".to_owned(), |n| n.to_string());

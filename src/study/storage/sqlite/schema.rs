@@ -13,7 +13,8 @@ const ALEMBIC_HEAD: &str = "v3.2.0.a";
 /// trial numbers unique.
 pub(super) const TABLES: Component = Component {
     name: "study",
-    steps: &[r#"
+    steps: &[
+        r#"
 CREATE TABLE IF NOT EXISTS studies (
     study_id INTEGER NOT NULL,
     study_name VARCHAR(512) NOT NULL,
@@ -130,7 +131,19 @@ INSERT INTO version_info (version_info_id, schema_version, library_version)
     SELECT 1, 12, '5.0.0' WHERE NOT EXISTS (SELECT 1 FROM version_info);
 INSERT INTO alembic_version (version_num)
     SELECT 'v3.2.0.a' WHERE NOT EXISTS (SELECT 1 FROM alembic_version);
-"#],
+"#,
+        // No reference to `trials`: Optuna deletes trials and knows nothing of this table.
+        r#"
+CREATE TABLE automl_leases (
+    trial_id INTEGER NOT NULL PRIMARY KEY,
+    owner TEXT NOT NULL,
+    token INTEGER NOT NULL,
+    seconds DOUBLE PRECISION NOT NULL,
+    beat INTEGER NOT NULL,
+    renewed_us INTEGER NOT NULL
+);
+"#,
+    ],
 };
 
 /// Creates what is missing, after checking that what is there can be understood.

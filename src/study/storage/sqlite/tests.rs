@@ -223,8 +223,16 @@ fn fifty_thousand_trials_open_quickly() {
     db.write(|tx| {
         for number in 0..50_000 {
             trial.number = number;
-            let id = write_trial_row(tx, 1, "s", &trial)?;
-            write_trial_parts(tx, id, &trial)?;
+            let claim = Claim::Alone;
+            write_trial(
+                tx,
+                1,
+                "s",
+                &Write {
+                    trial: &trial,
+                    claim,
+                },
+            )?;
         }
         Ok::<_, StorageError>(())
     })
