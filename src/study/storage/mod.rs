@@ -4,7 +4,8 @@
 //! - A call that returned `Ok` is durable to the degree the storage promises; a call that failed changed nothing.
 //! - A trial is written when it begins and when it finishes. Each write is one transaction that carries everything.
 //! - Trial numbers are dense from 0. A finished trial never changes again: writing it is [`StorageError::TrialFinished`].
-//! - Numbers come back to the last bit, except that a storage may forget the sign of a zero (SQLite does).
+//! - Numbers come back to the last bit, except that a storage may forget the sign of a zero (SQLite does). A storage may
+//!   refuse a step or number beyond 2³¹ − 1 (PostgreSQL does, in Optuna's columns).
 //! - Reads return copies; later writes do not change them.
 
 pub mod conformance;
