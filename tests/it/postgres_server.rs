@@ -223,7 +223,19 @@ impl Server {
     }
 
     pub fn client(&self, database: &str) -> ::postgres::Client {
-        ::postgres::Client::connect(&self.url(database), ::postgres::NoTls).unwrap()
+        use ::postgres::error::SqlState;
+        let begun = Instant::now();
+        loop {
+            match ::postgres::Client::connect(&self.url(database), ::postgres::NoTls) {
+                Ok(client) => return client,
+                // It listens before it lets anybody in.
+                Err(e) if e.code() == Some(&SqlState::CANNOT_CONNECT_NOW) => {
+                    assert!(begun.elapsed() < Duration::from_secs(60), "{e}");
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(e) => panic!("{e}: {:?}", e.as_db_error()),
+            }
+        }
     }
 
     /// What a program of PostgreSQL's prints, as in `pg_dump`.
