@@ -13,6 +13,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::tracking::{Store, TrackingError};
+
 /// From a CSV to a tuned, tracked, registered model.
 #[derive(Debug, Parser)]
 #[command(
@@ -69,9 +71,31 @@ enum Command {
 /// Where studies, models and artifacts are.
 #[derive(Debug, Clone, Args)]
 struct StoreArg {
-    /// The store's folder.
-    #[arg(long, env = "AUTOML_STORE", default_value = crate::tracking::DEFAULT_FOLDER, value_name = "DIR|URL")]
+    /// The store: a folder, or postgres://user:password@host/database.
+    // The value may hold a password, so help does not show it.
+    #[arg(long, env = "AUTOML_STORE", hide_env_values = true, default_value = crate::tracking::DEFAULT_FOLDER, value_name = "DIR|URL")]
     store: PathBuf,
+    /// The folder for artifacts, predictions and locks [default: the store's, or automl-artifacts beside a URL].
+    #[arg(long, env = "AUTOML_ARTIFACTS", value_name = "DIR")]
+    artifacts: Option<PathBuf>,
+}
+
+impl StoreArg {
+    /// The store, made when there is none.
+    fn open(&self) -> Result<Store, TrackingError> {
+        match &self.artifacts {
+            Some(files) => Store::open_with(&self.store, files),
+            None => Store::open(&self.store),
+        }
+    }
+
+    /// The store, which must be there.
+    fn open_existing(&self) -> Result<Store, TrackingError> {
+        match &self.artifacts {
+            Some(files) => Store::open_existing_with(&self.store, files),
+            None => Store::open_existing(&self.store),
+        }
+    }
 }
 
 /// How results are printed.

@@ -1,4 +1,5 @@
-//! What can go wrong with a database, in words that name the file and what to do.
+//! What can go wrong with a database, in words that name the file or the server and what to do. Where a variant says
+//! `path`, a server's database has its URL there, without the password.
 
 use std::path::{Path, PathBuf};
 
@@ -123,6 +124,113 @@ pub enum DbError {
         /// The type expected.
         expected: &'static str,
     },
+    /// A URL whose database this program was built without.
+    #[error(
+        "the store `{url}` is a URL, and this program was built without PostgreSQL; build it with \
+         `cargo build --release --features postgres`, or name a folder with `--store`"
+    )]
+    NotBuilt {
+        /// The URL without its password.
+        url: String,
+    },
+    /// A URL that cannot be understood.
+    #[error(
+        "cannot understand the URL `{url}`: {what}; write it as `postgres://user:password@host:5432/database`, with \
+         `%40` for an `@` inside of the password"
+    )]
+    Url {
+        /// The URL without its password.
+        url: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// No answer from the server.
+    #[error(
+        "cannot reach the PostgreSQL server of `{}`: {what}; is it running, and are host and port right?",
+        path.display()
+    )]
+    NoServer {
+        /// The URL.
+        path: PathBuf,
+        /// What the attempt ended with.
+        what: String,
+    },
+    /// The server does not let this user in.
+    #[error(
+        "the server of `{}` refuses the login: {what}; give user and password as \
+         `postgres://user:password@…` or the password in the environment variable `PGPASSWORD`",
+        path.display()
+    )]
+    Login {
+        /// The URL.
+        path: PathBuf,
+        /// What the server says.
+        what: String,
+    },
+    /// The server has no such database.
+    #[error(
+        "`{}`: {what}; make it with `createdb` or `CREATE DATABASE`, or correct the name",
+        path.display()
+    )]
+    NoDatabase {
+        /// The URL.
+        path: PathBuf,
+        /// What the server says.
+        what: String,
+    },
+    /// The user may not do this.
+    #[error(
+        "the database `{}` does not allow it: {what}; ask its owner for `GRANT CREATE ON SCHEMA public` and for \
+         rights on the tables",
+        path.display()
+    )]
+    Denied {
+        /// The URL.
+        path: PathBuf,
+        /// What the server says.
+        what: String,
+    },
+    /// The server went away and did not come back in time. Nothing was written.
+    #[error(
+        "lost the connection to `{}` and could not open it again for {seconds:.0} s ({what}); nothing was written: \
+         see to the server, then try again",
+        path.display()
+    )]
+    Lost {
+        /// The URL.
+        path: PathBuf,
+        /// How long it was tried, in seconds.
+        seconds: f64,
+        /// What the last attempt ended with.
+        what: String,
+    },
+    /// Other transactions were in the way each time. Nothing was written.
+    #[error(
+        "the database `{}` could not bring {attempts} attempts of a transaction in line with those of others ({what}); \
+         nothing was written, try again",
+        path.display()
+    )]
+    Conflict {
+        /// The URL.
+        path: PathBuf,
+        /// How often it was tried.
+        attempts: u32,
+        /// What the server says.
+        what: String,
+    },
+    /// The connection broke during a commit: the transaction was written as a whole or not at all, and only a look
+    /// at the database can tell which.
+    #[error(
+        "the connection to `{}` broke during a commit ({what}): whether it was written is not known; look, as with \
+         `automl trials STUDY`, before trying again",
+        path.display()
+    )]
+    Unknown {
+        /// The URL.
+        path: PathBuf,
+        /// What the commit ended with.
+        what: String,
+    },
     /// Any other refusal.
     #[error("the database `{}` refused: {what}", path.display())]
     Refused {
@@ -136,7 +244,14 @@ pub enum DbError {
 impl DbError {
     /// Whether the same call may succeed later without anybody doing anything.
     pub fn may_pass(&self) -> bool {
-        matches!(self, DbError::Locked { .. })
+        matches!(
+            self,
+            DbError::Locked { .. }
+                | DbError::NoServer { .. }
+                | DbError::Lost { .. }
+                | DbError::Conflict { .. }
+                | DbError::Unknown { .. }
+        )
     }
 
     pub(super) fn new(path: &Path, error: rusqlite::Error) -> DbError {

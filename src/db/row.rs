@@ -2,9 +2,6 @@
 
 use std::path::Path;
 
-use rusqlite::ToSql;
-use rusqlite::types::{ToSqlOutput, ValueRef};
-
 use super::DbError;
 
 /// An argument of a statement.
@@ -18,17 +15,6 @@ pub enum Arg<'a> {
     Real(f64),
     /// Text.
     Text(&'a str),
-}
-
-impl ToSql for Arg<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(ToSqlOutput::Borrowed(match *self {
-            Arg::Null => ValueRef::Null,
-            Arg::Int(v) => ValueRef::Integer(v),
-            Arg::Real(v) => ValueRef::Real(v),
-            Arg::Text(v) => ValueRef::Text(v.as_bytes()),
-        }))
-    }
 }
 
 impl From<i64> for Arg<'_> {
@@ -68,33 +54,59 @@ impl<'a, T: Into<Arg<'a>>> From<Option<T>> for Arg<'a> {
     }
 }
 
+/// A value of a result, as the databases know it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cell<'a> {
+    Null,
+    Int(i64),
+    Real(f64),
+    Text(&'a str),
+    /// A type that no method of [`Row`] reads, by its name.
+    Other(&'a str),
+}
+
+impl Cell<'_> {
+    fn kind(&self) -> &str {
+        match self {
+            Cell::Null => "Null",
+            Cell::Int(_) => "Integer",
+            Cell::Real(_) => "Real",
+            Cell::Text(_) => "Text",
+            Cell::Other(name) => name,
+        }
+    }
+}
+
+/// The cells of one row, which each kind of database keeps in its own way.
+pub(super) trait Cells {
+    /// `None` when there is no such column.
+    fn cell(&self, column: usize) -> Option<Cell<'_>>;
+    /// The column's name.
+    fn name(&self, column: usize) -> Option<&str>;
+}
+
 /// One row of a result. Columns count from 0; every method names the column in its error.
 pub struct Row<'a> {
-    row: &'a rusqlite::Row<'a>,
+    cells: &'a dyn Cells,
     path: &'a Path,
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn new(row: &'a rusqlite::Row<'a>, path: &'a Path) -> Self {
-        Row { row, path }
+    pub(super) fn new(cells: &'a dyn Cells, path: &'a Path) -> Self {
+        Row { cells, path }
     }
 
-    fn cell(&self, column: usize) -> Result<ValueRef<'a>, DbError> {
-        self.row
-            .get_ref(column)
-            .map_err(|e| DbError::new(self.path, e))
+    fn cell(&self, column: usize) -> Result<Cell<'a>, DbError> {
+        self.cells
+            .cell(column)
+            .ok_or_else(|| self.wrong(column, Cell::Other("no such column"), "a value"))
     }
 
-    fn wrong(&self, column: usize, found: ValueRef<'_>, expected: &'static str) -> DbError {
+    fn wrong(&self, column: usize, found: Cell<'_>, expected: &'static str) -> DbError {
         DbError::Column {
             path: self.path.to_owned(),
-            column: self
-                .row
-                .as_ref()
-                .column_name(column)
-                .unwrap_or("?")
-                .to_owned(),
-            found: found.data_type().to_string(),
+            column: self.cells.name(column).unwrap_or("?").to_owned(),
+            found: found.kind().to_owned(),
             expected,
         }
     }
@@ -105,8 +117,8 @@ impl<'a> Row<'a> {
     /// [`DbError::Column`] for another type; so for the methods below.
     pub fn opt_int(&self, column: usize) -> Result<Option<i64>, DbError> {
         match self.cell(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Integer(v) => Ok(Some(v)),
+            Cell::Null => Ok(None),
+            Cell::Int(v) => Ok(Some(v)),
             other => Err(self.wrong(column, other, "a whole number")),
         }
     }
@@ -117,9 +129,9 @@ impl<'a> Row<'a> {
     /// [`DbError::Column`] for another type.
     pub fn opt_real(&self, column: usize) -> Result<Option<f64>, DbError> {
         match self.cell(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Real(v) => Ok(Some(v)),
-            ValueRef::Integer(v) => Ok(Some(v as f64)),
+            Cell::Null => Ok(None),
+            Cell::Real(v) => Ok(Some(v)),
+            Cell::Int(v) => Ok(Some(v as f64)),
             other => Err(self.wrong(column, other, "a number")),
         }
     }
@@ -130,10 +142,8 @@ impl<'a> Row<'a> {
     /// [`DbError::Column`] for another type or bytes that are not UTF-8.
     pub fn opt_text(&self, column: usize) -> Result<Option<&'a str>, DbError> {
         match self.cell(column)? {
-            ValueRef::Null => Ok(None),
-            ValueRef::Text(v) => std::str::from_utf8(v)
-                .map(Some)
-                .map_err(|_| self.wrong(column, ValueRef::Blob(v), "UTF-8 text")),
+            Cell::Null => Ok(None),
+            Cell::Text(v) => Ok(Some(v)),
             other => Err(self.wrong(column, other, "text")),
         }
     }
@@ -144,7 +154,7 @@ impl<'a> Row<'a> {
     /// [`DbError::Column`] for another type or NULL.
     pub fn int(&self, column: usize) -> Result<i64, DbError> {
         self.opt_int(column)?
-            .ok_or_else(|| self.wrong(column, ValueRef::Null, "a whole number"))
+            .ok_or_else(|| self.wrong(column, Cell::Null, "a whole number"))
     }
 
     /// A whole number that is not negative.
@@ -153,7 +163,7 @@ impl<'a> Row<'a> {
     /// [`DbError::Column`] for another type, a negative number or NULL.
     pub fn count(&self, column: usize) -> Result<u64, DbError> {
         let v = self.int(column)?;
-        u64::try_from(v).map_err(|_| self.wrong(column, ValueRef::Integer(v), "a number from 0 up"))
+        u64::try_from(v).map_err(|_| self.wrong(column, Cell::Int(v), "a number from 0 up"))
     }
 
     /// A real number.
@@ -162,7 +172,7 @@ impl<'a> Row<'a> {
     /// [`DbError::Column`] for another type or NULL.
     pub fn real(&self, column: usize) -> Result<f64, DbError> {
         self.opt_real(column)?
-            .ok_or_else(|| self.wrong(column, ValueRef::Null, "a number"))
+            .ok_or_else(|| self.wrong(column, Cell::Null, "a number"))
     }
 
     /// Text.
@@ -171,6 +181,6 @@ impl<'a> Row<'a> {
     /// [`DbError::Column`] for another type or NULL.
     pub fn text(&self, column: usize) -> Result<&'a str, DbError> {
         self.opt_text(column)?
-            .ok_or_else(|| self.wrong(column, ValueRef::Null, "text"))
+            .ok_or_else(|| self.wrong(column, Cell::Null, "text"))
     }
 }

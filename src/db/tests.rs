@@ -1,13 +1,18 @@
 use super::*;
 use std::sync::Arc;
 
+// These tests are about SQLite; those on a server are among the integration tests.
+const NONE: &[&str] = &[];
+
 const FIRST: Component = Component {
     name: "shelf",
     steps: &["CREATE TABLE shelf (id INTEGER PRIMARY KEY, label TEXT, weight FLOAT)"],
+    postgres: NONE,
 };
 const SECOND: Component = Component {
     name: "shelf",
     steps: &[FIRST.steps[0], "ALTER TABLE shelf ADD COLUMN height FLOAT"],
+    postgres: NONE,
 };
 const BROKEN: Component = Component {
     name: "shelf",
@@ -15,6 +20,7 @@ const BROKEN: Component = Component {
         FIRST.steps[0],
         "ALTER TABLE shelf ADD COLUMN height FLOAT; CREATE TABLE shelf (id INTEGER)",
     ],
+    postgres: NONE,
 };
 
 fn labels(db: &Db) -> Vec<String> {

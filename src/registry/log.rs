@@ -149,6 +149,7 @@ impl Stored {
 }
 
 pub(super) fn append(tx: &Tx<'_>, entry: &Move<'_>) -> Result<(), RegistryError> {
+    tx.lock_table("registry_log")?;
     let last = tx.first(
         "SELECT seq, hash FROM registry_log ORDER BY seq DESC LIMIT 1",
         &[],

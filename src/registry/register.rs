@@ -100,10 +100,11 @@ impl Registry {
                 &[(&new.model).into()],
             )?;
             let model_id = tables::model_id(tx, &new.model)?;
-            tx.execute(
+            let version_id = tx.first(
                 "INSERT INTO registry_versions (model_id, version, stage, created, digest, metrics, primary_metric,
                                                 params, dataset, study, trial, gate, source)
-                 VALUES (?1, ?2, 'candidate', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 VALUES (?1, ?2, 'candidate', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                 RETURNING version_id",
                 &[
                     model_id.into(),
                     version.into(),
@@ -118,8 +119,8 @@ impl Registry {
                     (&gate).into(),
                     (&source).into(),
                 ],
+                |row| Ok::<_, RegistryError>(row.int(0)?),
             )?;
-            let version_id = tx.last_id();
             for (position, ((name, _), file)) in new.files.iter().zip(written).enumerate() {
                 tx.execute(
                     "INSERT INTO registry_files (version_id, position, name, path, sha256, bytes)

@@ -67,6 +67,62 @@ CREATE TRIGGER registry_log_no_update BEFORE UPDATE ON registry_log
 CREATE TRIGGER registry_log_no_delete BEFORE DELETE ON registry_log
     BEGIN SELECT RAISE(ABORT, 'the registry log is append-only'); END;
 "],
+    // Names sort by their bytes, as in SQLite, whatever the database's language is.
+    postgres: &[r#"
+CREATE TABLE registry_models (
+    model_id BIGSERIAL PRIMARY KEY,
+    name TEXT COLLATE "C" NOT NULL UNIQUE
+);
+CREATE TABLE registry_versions (
+    version_id BIGSERIAL PRIMARY KEY,
+    model_id BIGINT NOT NULL REFERENCES registry_models (model_id),
+    version BIGINT NOT NULL CHECK (version >= 1),
+    stage TEXT NOT NULL CHECK (stage IN ('candidate', 'staging', 'production', 'archived')),
+    created TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    metrics TEXT NOT NULL,
+    primary_metric TEXT NOT NULL,
+    params TEXT NOT NULL,
+    dataset TEXT NOT NULL,
+    study TEXT,
+    trial BIGINT,
+    gate TEXT NOT NULL,
+    source TEXT NOT NULL,
+    UNIQUE (model_id, version),
+    UNIQUE (model_id, digest)
+);
+CREATE UNIQUE INDEX registry_one_production ON registry_versions (model_id) WHERE stage = 'production';
+CREATE TABLE registry_files (
+    version_id BIGINT NOT NULL REFERENCES registry_versions (version_id),
+    position BIGINT NOT NULL,
+    name TEXT NOT NULL,
+    path TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    bytes BIGINT NOT NULL,
+    PRIMARY KEY (version_id, position),
+    UNIQUE (version_id, name)
+);
+CREATE TABLE registry_log (
+    seq BIGINT PRIMARY KEY,
+    at TEXT NOT NULL,
+    who TEXT NOT NULL,
+    action TEXT NOT NULL,
+    model TEXT NOT NULL,
+    version BIGINT NOT NULL,
+    from_stage TEXT,
+    to_stage TEXT,
+    why TEXT NOT NULL,
+    gates TEXT,
+    prev_hash TEXT NOT NULL,
+    hash TEXT NOT NULL
+);
+CREATE FUNCTION registry_log_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN RAISE EXCEPTION 'the registry log is append-only'; END $$;
+CREATE TRIGGER registry_log_no_change BEFORE UPDATE OR DELETE ON registry_log
+    FOR EACH ROW EXECUTE FUNCTION registry_log_append_only();
+CREATE TRIGGER registry_log_no_truncate BEFORE TRUNCATE ON registry_log
+    FOR EACH STATEMENT EXECUTE FUNCTION registry_log_append_only();
+"#],
 };
 
 pub(super) fn models(tx: &Tx<'_>) -> Result<Vec<String>, RegistryError> {

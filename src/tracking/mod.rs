@@ -1,4 +1,4 @@
-//! The tracking store: one folder that holds everything a study leaves behind.
+//! The tracking store: one folder that holds everything a study leaves behind, or a database on a server beside one.
 //!
 //! ```text
 //! automl-store/
@@ -8,7 +8,10 @@
 //!   locks/        who runs which study; empty files, safe to delete when nothing runs
 //! ```
 //!
-//! **Contract.** A [`Store`] has one database connection type and so one writer per process. An artifact is either
+//! A store whose place is a URL (`postgres://…`) has its database there, shared by many machines, and a folder with the
+//! rest. A [`StudyLock`] lies in that folder, so it keeps processes apart that share the folder.
+//!
+//! **Contract.** A [`Store`] has one database for all rooms. An artifact is either
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 
 mod artifacts;
@@ -19,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::db::{Db, DbError};
+use crate::db::{self, Db, DbError};
 use crate::fsio::{self, FileError, Lock};
 use crate::study::storage::sqlite::SqliteStorage;
 
@@ -29,13 +32,17 @@ pub use predictions::Predictions;
 /// The folder that is used when none is named.
 pub const DEFAULT_FOLDER: &str = "automl-store";
 
+/// The folder for files when the store is a URL and none is named.
+pub const DEFAULT_ARTIFACTS: &str = "automl-artifacts";
+
 /// What can go wrong with a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrackingError {
-    /// A place that is not a folder of this machine.
+    /// A URL of a kind that no store has.
     #[error(
-        "the store `{url}` is a URL, which is not supported yet: only folders are; hint: `--store automl-store`"
+        "the store `{url}` is a URL of an unknown kind; a store is a folder, as in `--store automl-store`, or \
+         `postgres://user:password@host/database`"
     )]
     Url {
         /// The URL, without a password in it.
@@ -49,6 +56,15 @@ pub enum TrackingError {
     NoStore {
         /// The folder.
         folder: PathBuf,
+    },
+    /// There is no store in the database where one is to be read.
+    #[error(
+        "there is no store in the database `{url}`; hint: correct the name, or make one with `automl study FILE \
+         --store URL`"
+    )]
+    NoTables {
+        /// The URL without its password.
+        url: String,
     },
     /// Another process runs the study.
     #[error(
@@ -92,48 +108,104 @@ pub enum TrackingError {
 /// An open store; see the module. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
+    /// The folder or URL as a person would name it, without a password.
+    place: String,
     folder: PathBuf,
     db: Arc<Db>,
     storage: Arc<SqliteStorage>,
 }
 
 impl Store {
-    /// Opens the store in `folder` and makes one when there is none.
+    /// Opens the store in a folder, and makes one when there is none; or the one in the database of a URL, with its
+    /// files in [`DEFAULT_ARTIFACTS`].
     ///
     /// # Errors
     /// [`TrackingError::Url`]; a folder that cannot be created; a database that cannot be opened.
-    pub fn open(folder: impl AsRef<Path>) -> Result<Store, TrackingError> {
-        let folder = folder.as_ref();
-        refuse_url(folder)?;
+    pub fn open(place: impl AsRef<Path>) -> Result<Store, TrackingError> {
+        let place = place.as_ref();
+        Self::open_with(place, default_files(place))
+    }
+
+    /// [`Store::open`] with artifacts, predictions and locks in the folder `files`, whatever the database's place is.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_with(
+        place: impl AsRef<Path>,
+        files: impl AsRef<Path>,
+    ) -> Result<Store, TrackingError> {
+        let (place, files) = (place.as_ref(), files.as_ref());
+        let db = match url(place)? {
+            Some(url) => Db::open_url(url)?,
+            None => {
+                fsio::create_dir(place)?;
+                Db::open(&place.join("automl.db"))?
+            }
+        };
         for sub in ["artifacts", "locks"] {
-            fsio::create_dir(&folder.join(sub))?;
+            fsio::create_dir(&files.join(sub))?;
         }
-        let db = Arc::new(Db::open(&folder.join("automl.db"))?);
+        Self::on(db, place, files)
+    }
+
+    /// Opens the store at `place`, which must be there: for commands that only read, so that a mistyped name
+    /// leaves no empty folder and no tables behind.
+    ///
+    /// # Errors
+    /// [`TrackingError::NoStore`] or [`TrackingError::NoTables`], and those of [`Store::open`].
+    pub fn open_existing(place: impl AsRef<Path>) -> Result<Store, TrackingError> {
+        let place = place.as_ref();
+        Self::open_existing_with(place, default_files(place))
+    }
+
+    /// [`Store::open_existing`] with the files in `files`; see [`Store::open_with`].
+    ///
+    /// # Errors
+    /// As [`Store::open_existing`].
+    pub fn open_existing_with(
+        place: impl AsRef<Path>,
+        files: impl AsRef<Path>,
+    ) -> Result<Store, TrackingError> {
+        let (place, files) = (place.as_ref(), files.as_ref());
+        let Some(url) = url(place)? else {
+            if !place.join("automl.db").is_file() {
+                return Err(TrackingError::NoStore {
+                    folder: place.to_owned(),
+                });
+            }
+            return Self::open_with(place, files);
+        };
+        let db = Db::open_url(url)?;
+        if !db.read(|tx| tx.has_table("studies"))? {
+            return Err(TrackingError::NoTables {
+                url: db.path().display().to_string(),
+            });
+        }
+        Self::on(db, place, files)
+    }
+
+    fn on(db: Db, place: &Path, files: &Path) -> Result<Store, TrackingError> {
+        let place = match url(place)? {
+            Some(_) => db.path(),
+            None => place,
+        };
+        let place = place.display().to_string();
+        let db = Arc::new(db);
         let storage = Arc::new(SqliteStorage::with_db(Arc::clone(&db))?);
         Ok(Store {
-            folder: folder.to_owned(),
+            place,
+            folder: files.to_owned(),
             db,
             storage,
         })
     }
 
-    /// Opens the store in `folder`, which must be there: for commands that only read, so that a mistyped name
-    /// leaves no empty folder behind.
-    ///
-    /// # Errors
-    /// [`TrackingError::NoStore`], and those of [`Store::open`].
-    pub fn open_existing(folder: impl AsRef<Path>) -> Result<Store, TrackingError> {
-        let folder = folder.as_ref();
-        refuse_url(folder)?;
-        if !folder.join("automl.db").is_file() {
-            return Err(TrackingError::NoStore {
-                folder: folder.to_owned(),
-            });
-        }
-        Self::open(folder)
+    /// Where the store is, as a person would name it: the folder, or the URL without its password.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
-    /// The folder.
+    /// The folder with artifacts, predictions and locks.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
@@ -163,7 +235,7 @@ impl Store {
     /// # Errors
     /// [`TrackingError::StudyLocked`] at once when it is not the only one.
     pub fn lock_study(&self, study: &str) -> Result<StudyLock, TrackingError> {
-        let path = self.lock_path("study", study);
+        let path = self.lock_path("study", study)?;
         match Lock::try_acquire(&path)? {
             Some(lock) => Ok(StudyLock { _lock: lock }),
             None => Err(TrackingError::StudyLocked {
@@ -184,7 +256,7 @@ impl Store {
         name: &str,
         patience: Duration,
     ) -> Result<Option<Lock>, TrackingError> {
-        let path = self.lock_path(kind, name);
+        let path = self.lock_path(kind, name)?;
         let begun = Instant::now();
         loop {
             if let Some(lock) = Lock::try_acquire(&path)? {
@@ -197,10 +269,11 @@ impl Store {
         }
     }
 
-    fn lock_path(&self, kind: &str, name: &str) -> PathBuf {
-        self.folder
-            .join("locks")
-            .join(format!("{kind}-{}.lock", safe_name(name)))
+    fn lock_path(&self, kind: &str, name: &str) -> Result<PathBuf, TrackingError> {
+        let folder = self.folder.join("locks");
+        // A store that was opened only to be read may have no folder yet.
+        fsio::create_dir(&folder)?;
+        Ok(folder.join(format!("{kind}-{}.lock", safe_name(name))))
     }
 }
 
@@ -210,15 +283,26 @@ pub struct StudyLock {
     _lock: Lock,
 }
 
-fn refuse_url(folder: &Path) -> Result<(), TrackingError> {
-    let Some((scheme, rest)) = folder.to_str().and_then(|text| text.split_once("://")) else {
-        return Ok(());
+/// The place as a URL of a database; `None` for a folder.
+fn url(place: &Path) -> Result<Option<&str>, TrackingError> {
+    let Some(text) = place.to_str().filter(|text| db::is_url(text)) else {
+        return Ok(None);
     };
-    // `user:password@host`: the password is nobody's business.
-    let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        return Ok(Some(text));
+    }
     Err(TrackingError::Url {
-        url: format!("{scheme}://{rest}"),
+        url: db::redacted(text),
     })
+}
+
+/// Where the files of a store are when no other folder is named.
+fn default_files(place: &Path) -> &Path {
+    if place.to_str().is_some_and(db::is_url) {
+        Path::new(DEFAULT_ARTIFACTS)
+    } else {
+        place
+    }
 }
 
 /// A file name for any text: what is safe is kept, and a part of the hash tells apart what is not.
@@ -263,15 +347,32 @@ mod tests {
     }
 
     #[test]
-    fn urls_are_refused_without_their_password() {
-        let url = "postgres://me:secret@db.example/automl";
-        for refused in [Store::open(url), Store::open_existing(url)] {
-            let error = refused.unwrap_err();
-            let text = error.to_string();
-            assert!(text.contains("not supported yet: only folders"), "{text}");
-            assert!(text.contains("postgres://db.example/automl"), "{text}");
-            assert!(!text.contains("secret"), "{text}");
+    fn urls_that_lead_to_no_store_are_refused_without_their_password() {
+        let mut urls = vec![("s3://me:secret@bucket/x", "unknown kind")];
+        if cfg!(not(feature = "postgres")) {
+            urls.push(("postgres://me:secret@bucket/x", "--features postgres"));
         }
+        for (url, part) in urls {
+            for refused in [Store::open(url), Store::open_existing(url)] {
+                let text = refused.unwrap_err().to_string();
+                assert!(text.contains(part), "{text}");
+                assert!(text.contains("://bucket/x`"), "{text}");
+                assert!(!text.contains("secret"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_can_be_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, files) = (dir.path().join("store"), dir.path().join("files"));
+        let store = Store::open_with(&place, &files).unwrap();
+        store.artifacts().write("a", b"x").unwrap();
+        let _lock = store.lock_study("s").unwrap();
+        assert!(place.join("automl.db").is_file());
+        assert!(files.join("artifacts/a").is_file());
+        assert!(!place.join("artifacts").exists() && !place.join("locks").exists());
+        assert_eq!(store.place(), place.display().to_string());
     }
 
     #[test]

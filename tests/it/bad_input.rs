@@ -776,15 +776,21 @@ fn stores_that_are_none() {
         said,
         "error: there is no store in `none`; hint: name the folder with `--store`, or make one with `automl study FILE`"
     );
-    let url = "error: the store `postgres://localhost/x` is a URL, which is not supported yet: only folders are; hint: \
-        `--store automl-store`";
+    let url = "error: the store `s3://bucket/x` is a URL of an unknown kind; a store is a folder, as in `--store \
+        automl-store`, or `postgres://user:password@host/database`";
     assert_eq!(
-        desk.refused(&["studies", "--store", "postgres://localhost/x"]),
+        desk.refused(&["studies", "--store", "s3://me:secret@bucket/x"]),
         url
     );
     assert_eq!(
-        desk.refused(&["study", "e.yaml", "--store", "postgres://localhost/x"]),
+        desk.refused(&["study", "e.yaml", "--store", "s3://bucket/x"]),
         url
+    );
+    #[cfg(not(feature = "postgres"))]
+    assert_eq!(
+        desk.refused(&["studies", "--store", "postgres://me:secret@localhost/x"]),
+        "error: the store `postgres://localhost/x` is a URL, and this program was built without PostgreSQL; build it \
+         with `cargo build --release --features postgres`, or name a folder with `--store`"
     );
     let (out, err) = desk.ends(2, &["studies", "--store", "bad"]);
     assert_eq!(

@@ -14,6 +14,12 @@ mod onnx;
 mod optimize;
 mod optuna_interop;
 mod portable;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_faults;
+#[cfg(feature = "postgres")]
+mod postgres_server;
 mod predict_agrees;
 mod problems;
 mod program;

@@ -1,4 +1,4 @@
-"""Optuna's side of the storage tests: `optuna_check.py COMMAND FILE`.
+"""Optuna's side of the storage tests: `optuna_check.py COMMAND FILE`, where FILE may be a URL.
 
 dump FILE       prints what Optuna reads, one JSON object per study
 continue FILE   runs three more trials of the study `ours` with Optuna
@@ -89,7 +89,9 @@ def objective(trial):
 
 def main():
     command, path = sys.argv[1:]
-    url = f"sqlite:///{path}"
+    url = path if "://" in path else f"sqlite:///{path}"
+    # SQLAlchemy wants to be told the driver.
+    url = url.replace("postgres://", "postgresql+psycopg2://")
     if command == "dump":
         dump(url)
     elif command == "continue":

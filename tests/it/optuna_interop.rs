@@ -5,8 +5,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use automl::clock::Timestamp;
+use automl::db::{Db, is_url};
 use automl::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use automl::study::space::{Assignment, Domain, Params, Value};
 use automl::study::storage::Storage;
@@ -33,6 +35,16 @@ fn python() -> Option<PathBuf> {
         ),
     }
     None
+}
+
+/// The storage in a file, or in the database of a URL.
+fn open(file: &Path) -> SqliteStorage {
+    match file.to_str() {
+        Some(url) if is_url(url) => {
+            SqliteStorage::with_db(Arc::new(Db::open_url(url).unwrap())).unwrap()
+        }
+        _ => SqliteStorage::open(file).unwrap(),
+    }
 }
 
 fn run(python: &Path, command: &str, file: &Path) -> String {
@@ -228,7 +240,7 @@ fn trials() -> Vec<TrialRecord> {
 }
 
 fn write_ours(file: &Path) -> SqliteStorage {
-    let storage = SqliteStorage::open(file).unwrap();
+    let storage = open(file);
     storage
         .create_study(&StudyRecord {
             name: "ours".to_owned(),
@@ -261,10 +273,13 @@ fn write_ours(file: &Path) -> SqliteStorage {
 fn optuna_reads_every_kind_of_trial_as_it_was_written() {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("automl.db");
+    optuna_reads_ours(&python, &dir.path().join("automl.db"));
+}
+
+fn optuna_reads_ours(python: &Path, file: &Path) {
     // Kept open: Optuna reads the live file.
-    let storage = write_ours(&file);
-    let found = dump(&python, &file);
+    let storage = write_ours(file);
+    let found = dump(python, file);
     let ours = &found["ours"];
     assert_eq!(ours["directions"], json!(["MINIMIZE"]));
     assert_eq!(
@@ -288,9 +303,12 @@ fn optuna_reads_every_kind_of_trial_as_it_was_written() {
 fn optuna_goes_on_with_a_study_and_we_read_the_result() {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("automl.db");
-    let storage = write_ours(&file);
-    run(&python, "continue", &file);
+    optuna_goes_on(&python, &dir.path().join("automl.db"));
+}
+
+fn optuna_goes_on(python: &Path, file: &Path) {
+    let storage = write_ours(file);
+    run(python, "continue", file);
     let found = storage.load_trials("ours").unwrap();
     let expected = trials();
     assert_eq!(found.len(), expected.len() + 2, "one of three was enqueued");
@@ -312,29 +330,25 @@ fn optuna_goes_on_with_a_study_and_we_read_the_result() {
     let mut next = expected[3].clone();
     next.number = found.len() as u64;
     storage.write_trial("ours", &next).unwrap();
-    let read = dump(&python, &file);
+    let read = dump(python, file);
     assert_eq!(
         read["ours"]["trials"].as_array().unwrap().last(),
         Some(&described(&next))
     );
-    assert_eq!(
-        SqliteStorage::open(&file)
-            .unwrap()
-            .load_studies()
-            .unwrap()
-            .len(),
-        2
-    );
+    assert_eq!(open(file).load_studies().unwrap().len(), 2);
 }
 
 #[test]
 fn a_study_made_by_optuna_opens() {
     let Some(python) = python() else { return };
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("theirs.db");
-    run(&python, "create", &file);
-    let before = dump(&python, &file);
-    let storage = SqliteStorage::open(&file).unwrap();
+    a_study_of_optuna_opens(&python, &dir.path().join("theirs.db"));
+}
+
+fn a_study_of_optuna_opens(python: &Path, file: &Path) {
+    run(python, "create", file);
+    let before = dump(python, file);
+    let storage = open(file);
     let study = storage.load_study("theirs").unwrap().unwrap();
     assert_eq!(study.directions, [Direction::Maximize]);
     assert_eq!(study.user_attrs["limit"], json!("Infinity"));
@@ -365,8 +379,92 @@ fn a_study_made_by_optuna_opens() {
     }
     assert_eq!(found[0].user_attrs["from"], json!("the user"));
     assert_eq!(
-        dump(&python, &file),
+        dump(python, file),
         before,
         "opening changes nothing that Optuna sees"
     );
+}
+
+#[cfg(feature = "postgres")]
+mod on_postgres {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::postgres_server::{Server, shared};
+
+    /// A Python with Optuna and a driver, and a server.
+    fn both() -> Option<(PathBuf, Arc<Server>)> {
+        let python = python()?;
+        let driver = Command::new(&python)
+            .args(["-c", "import psycopg2"])
+            .output()
+            .unwrap();
+        if !driver.status.success() {
+            eprintln!("skipped: `{}` has no psycopg2", python.display());
+            return None;
+        }
+        Some((python, shared()?))
+    }
+
+    fn url(server: &Server) -> PathBuf {
+        server.new_url().into()
+    }
+
+    #[test]
+    fn optuna_reads_every_kind_of_trial() {
+        let Some((python, server)) = both() else {
+            return;
+        };
+        optuna_reads_ours(&python, &url(&server));
+    }
+
+    #[test]
+    fn optuna_goes_on_with_a_study_and_we_read_it() {
+        let Some((python, server)) = both() else {
+            return;
+        };
+        optuna_goes_on(&python, &url(&server));
+    }
+
+    #[test]
+    fn a_study_made_by_optuna_opens() {
+        let Some((python, server)) = both() else {
+            return;
+        };
+        a_study_of_optuna_opens(&python, &url(&server));
+    }
+
+    /// The statements of a dump of the schema, without comments and settings.
+    fn schema(server: &Server, url: &Path) -> BTreeSet<String> {
+        let dump = server.run("pg_dump", &["-s", "--no-owner", url.to_str().unwrap()]);
+        let lines: Vec<&str> = dump
+            .lines()
+            .filter(|l| !l.starts_with("--") && !l.starts_with('\\') && !l.is_empty())
+            .collect();
+        lines
+            .join("\n")
+            .split(";\n")
+            .map(|statement| statement.trim_end_matches(';').to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn our_tables_are_those_of_optuna() {
+        let Some((python, server)) = both() else {
+            return;
+        };
+        let (ours, theirs) = (url(&server), url(&server));
+        open(&ours);
+        run(&python, "create", &theirs);
+        let (ours_alone, theirs_alone) = (schema(&server, &ours), schema(&server, &theirs));
+        assert!(theirs_alone.len() > 60);
+        let missing: Vec<&String> = theirs_alone.difference(&ours_alone).collect();
+        assert!(missing.is_empty(), "{missing:#?}");
+        let more: Vec<&String> = ours_alone.difference(&theirs_alone).collect();
+        assert!(more.iter().all(|s| s.contains("automl_")), "{more:#?}");
+        assert_eq!(more.len(), 3, "{more:#?}");
+        // Opened by us, theirs becomes the same.
+        open(&theirs);
+        assert_eq!(schema(&server, &theirs), ours_alone);
+    }
 }

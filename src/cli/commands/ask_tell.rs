@@ -85,7 +85,7 @@ pub(crate) struct TellArgs {
 
 pub(crate) fn ask(args: AskArgs) -> anyhow::Result<Ending> {
     let problem = Problem::read(&args.space, &args.settings)?;
-    let store = Store::open(&args.settings.store.store)?;
+    let store = args.settings.store.open()?;
     let _lock = lock(&store, &problem.name)?;
     let mut study = problem.open(&store, "ask", &args.space)?;
     study.leave_running();
@@ -137,7 +137,7 @@ pub(crate) fn tell(args: TellArgs) -> anyhow::Result<Ending> {
             values.len()
         );
     }
-    let store = Store::open_existing(&args.store.store)?;
+    let store = args.store.open_existing()?;
     let _lock = lock(&store, &args.study)?;
     let storage = store.storage();
     let told = Study::tell_stored(

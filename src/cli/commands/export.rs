@@ -41,7 +41,7 @@ pub(crate) fn run(args: ExportArgs) -> anyhow::Result<Ending> {
             output,
             store,
         } => {
-            let pipeline = load(&model, &store.store)?;
+            let pipeline = load(&model, &store)?;
             let bytes = onnx::export(&pipeline).with_context(|| format!("`{model}`"))?;
             fsio::replace(&output, |out| out.write_all(&bytes))?;
             eprintln!(

@@ -282,7 +282,7 @@ pub(crate) fn run(args: OptimizeArgs) -> anyhow::Result<Ending> {
         listener,
     )?;
 
-    let store = Store::open(&args.settings.store.store)?;
+    let store = args.settings.store.open()?;
     let _lock = store.lock_study(&problem.name)?;
     let mut study = problem.open(&store, "optimize", &args.space)?;
     study.set_attr("command", json!(args.command))?;

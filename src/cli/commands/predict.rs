@@ -13,7 +13,6 @@ use crate::data::table::Task;
 use crate::fsio;
 use crate::learn::pipeline::Pipeline;
 use crate::registry::Registry;
-use crate::tracking::Store;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -41,7 +40,7 @@ pub(crate) struct PredictArgs {
 }
 
 pub(crate) fn run(args: PredictArgs) -> anyhow::Result<Ending> {
-    let pipeline = load(&args.model, &args.store.store)?;
+    let pipeline = load(&args.model, &args.store)?;
     let shown = args.input.display().to_string();
     let delimiter = u8::try_from(args.delimiter)
         .ok()
@@ -97,12 +96,12 @@ pub(crate) fn run(args: PredictArgs) -> anyhow::Result<Ending> {
 }
 
 /// A model file when there is one of that name, else a version of the registry.
-pub(super) fn load(model: &str, store: &Path) -> anyhow::Result<Pipeline> {
+pub(super) fn load(model: &str, store: &StoreArg) -> anyhow::Result<Pipeline> {
     let path = Path::new(model);
     let bytes = if path.is_file() {
         fsio::read(path)?
     } else if model.contains(['@', ':']) && !model.contains(['/', '\\']) {
-        let registry = Registry::open(&Store::open_existing(store)?)?;
+        let registry = Registry::open(&store.open_existing()?)?;
         let (version, _) = registry.resolve(model)?;
         registry.read_file(&version.files[0])?
     } else {

@@ -15,7 +15,6 @@ use crate::learn::metric::{self, Goal};
 use crate::learn::pipeline::Pipeline;
 use crate::registry::{DatasetRef, NewVersion, Primary, Registry, Rule, Source, host};
 use crate::study::record::Direction;
-use crate::tracking::Store;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -101,7 +100,7 @@ pub(crate) fn run(args: RegisterArgs) -> anyhow::Result<Ending> {
     };
     // A name that cannot be one must not leave an empty store behind.
     crate::registry::check_name(&new.model)?;
-    let registry = Registry::open(&Store::open(&args.store.store)?)?;
+    let registry = Registry::open(&args.store.open()?)?;
     let registered = registry.register(&new)?;
     print_line!(
         "{} v{}: {}{}",

@@ -6,7 +6,6 @@ use serde_json::json;
 use crate::cli::output::{self, print_line};
 use crate::cli::{Ending, Format, StoreArg};
 use crate::registry::{Gate, Registry, RegistryError, Rule, Stage, VersionRecord, evaluate};
-use crate::tracking::Store;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -126,7 +125,7 @@ pub(crate) fn run(args: RegistryArgs) -> anyhow::Result<Ending> {
 }
 
 fn open(store: &StoreArg) -> anyhow::Result<Registry> {
-    Ok(Registry::open(&Store::open_existing(&store.store)?)?)
+    Ok(Registry::open(&store.open_existing()?)?)
 }
 
 fn list(registry: &Registry, model: Option<&str>, format: Format) -> anyhow::Result<Ending> {

@@ -11,7 +11,6 @@ use crate::study::Study;
 use crate::study::engine::DRAWN_BY;
 use crate::study::record::{StudyRecord, TrialRecord, TrialState};
 use crate::study::storage::Storage;
-use crate::tracking::Store;
 use crate::tune::params::object;
 
 #[derive(Debug, Args)]
@@ -70,7 +69,7 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) fn studies(args: StudiesArgs) -> anyhow::Result<Ending> {
-    let store = Store::open_existing(&args.store.store)?;
+    let store = args.store.open_existing()?;
     let storage = store.storage();
     let mut rows = Vec::new();
     let mut documents = Vec::new();
@@ -218,7 +217,7 @@ pub(super) fn load(
     store: &StoreArg,
     name: &str,
 ) -> anyhow::Result<(StudyRecord, Vec<TrialRecord>)> {
-    let store = Store::open_existing(&store.store)?;
+    let store = store.open_existing()?;
     let storage = store.storage();
     let Some(study) = storage.load_study(name)? else {
         let names: Vec<String> = storage
@@ -233,7 +232,7 @@ pub(super) fn load(
         };
         bail!(
             "there is no study `{name}` in `{}`; there are: {known}",
-            store.folder().display()
+            store.place()
         );
     };
     let trials = storage.load_trials(name)?;

@@ -217,7 +217,7 @@ fn trials_come_back_equal(storage: &dyn Storage) {
                 (0, f64::INFINITY),
                 (1, f64::NEG_INFINITY),
                 (7, -0.0),
-                (1 << 40, 1e-320),
+                (i64::from(i32::MAX), 1e-320),
             ]
             .into(),
             user_attrs: Attrs::from([

@@ -5,7 +5,8 @@
 //! - A trial is written when it begins and when it finishes. What is written in one call is one transaction that carries
 //!   everything.
 //! - Trial numbers are dense from 0. A finished trial never changes again: writing it is [`StorageError::TrialFinished`].
-//! - Numbers come back to the last bit, except that a storage may forget the sign of a zero (SQLite does).
+//! - Numbers come back to the last bit, except that a storage may forget the sign of a zero (SQLite does). A storage may
+//!   refuse a step or number beyond 2³¹ − 1 (PostgreSQL does, in Optuna's columns).
 //! - Reads return copies; later writes do not change them.
 //! - Several processes may share a study: a trial is held under a [`Lease`], and of two that claim it one gets it. A write
 //!   under a lease may be repeated when nobody knows whether it succeeded: the second time it changes nothing.

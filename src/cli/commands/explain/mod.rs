@@ -127,7 +127,7 @@ enum Found<'a> {
 }
 
 pub(crate) fn run(args: ExplainArgs) -> anyhow::Result<Ending> {
-    let pipeline = super::predict::load(&args.model, &args.store.store)?;
+    let pipeline = super::predict::load(&args.model, &args.store)?;
     let output = output_of(&pipeline, args.class.as_deref())?;
     for column in &args.column {
         if pipeline.transform.schema.position(column).is_none() {

@@ -91,16 +91,16 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     let name = job.experiment.name.clone();
     let store = if args.resume {
         // What is not there is not made by asking for it.
-        let store = Store::open_existing(&args.store.store)?;
+        let store = args.store.open_existing()?;
         if store.storage().load_study(&name)?.is_none() {
             bail!(
                 "there is no study `{name}` to resume in `{}`; leave out `--resume` to begin it",
-                store.folder().display()
+                store.place()
             );
         }
         store
     } else {
-        Store::open(&args.store.store)?
+        args.store.open()?
     };
     let _lock = store.lock_study(&name)?;
     let mut study = open(&job, &store, &args)?;

@@ -301,11 +301,11 @@ impl Report<'_> {
             Stage::Staging | Stage::Production => format!("@{}", version.stage),
             _ => format!(":{}", version.registered.version),
         };
-        let folder = store.folder();
-        let store = if folder == std::path::Path::new(crate::tracking::DEFAULT_FOLDER) {
+        let place = store.place();
+        let store = if place == crate::tracking::DEFAULT_FOLDER {
             String::new()
         } else {
-            format!(" --store {}", folder.display())
+            format!(" --store {place}")
         };
         print_line!(
             "next   automl predict --model {}{at} --input data.csv{store}",

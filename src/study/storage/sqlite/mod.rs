@@ -8,6 +8,7 @@
 
 mod json;
 mod leases;
+mod postgres;
 mod schema;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
-use crate::db::{Arg, Db, DbError, Tx};
+use crate::db::{Arg, Db, DbError, Dialect, Tx};
 
 use super::super::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use super::super::space::{Assignment, Domain};
@@ -59,16 +60,17 @@ impl SqliteStorage {
 impl Storage for SqliteStorage {
     fn create_study(&self, study: &StudyRecord) -> Result<(), StorageError> {
         self.db.write(|tx| {
-            if find_study(tx, &study.name)?.is_some() {
-                return Err(StorageError::StudyExists {
+            // One statement, as another process may be creating the same study on a server.
+            let id = tx
+                .first(
+                    "INSERT INTO studies (study_name) VALUES (?1) ON CONFLICT (study_name) DO NOTHING
+                     RETURNING study_id",
+                    &[(&study.name).into()],
+                    |row| Ok::<_, StorageError>(row.int(0)?),
+                )?
+                .ok_or_else(|| StorageError::StudyExists {
                     name: study.name.clone(),
-                });
-            }
-            tx.execute(
-                "INSERT INTO studies (study_name) VALUES (?1)",
-                &[(&study.name).into()],
-            )?;
-            let id = tx.last_id();
+                })?;
             for (objective, direction) in study.directions.iter().enumerate() {
                 tx.execute(
                     "INSERT INTO study_directions (direction, study_id, objective) VALUES (?1, ?2, ?3)",
@@ -316,14 +318,26 @@ fn write_trial(
 ) -> Result<Wrote, StorageError> {
     let trial = write.trial;
     let finished_at = trial.finished.map(Timestamp::to_sql);
-    let found = tx.first(
-        "SELECT trial_id, state, datetime_complete FROM trials WHERE study_id = ?1 AND number = ?2",
-        &[study_id.into(), trial.number.into()],
-        |row| {
-            let finished = row.opt_text(2)?.map(str::to_owned);
-            Ok::<_, StorageError>((row.int(0)?, state_of(row.text(1)?), finished))
-        },
-    )?;
+    let find = || {
+        tx.first_locked(
+            "SELECT trial_id, state, datetime_complete FROM trials WHERE study_id = ?1 AND number = ?2",
+            &[study_id.into(), trial.number.into()],
+            |row| {
+                let finished = row.opt_text(2)?.map(str::to_owned);
+                Ok::<_, StorageError>((row.int(0)?, state_of(row.text(1)?), finished))
+            },
+        )
+    };
+    let mut found = find()?;
+    if found.is_none() && tx.dialect() == Dialect::Postgres {
+        // Optuna holds the study's row too while it counts the trials to number the next one.
+        tx.first_locked(
+            "SELECT study_id FROM studies WHERE study_id = ?1",
+            &[study_id.into()],
+            |_| Ok::<_, StorageError>(()),
+        )?;
+        found = find()?;
+    }
     let Some((id, state, finished)) = found else {
         if matches!(write.claim, Claim::End(_)) {
             return Ok(Wrote::Refused);
@@ -395,9 +409,9 @@ fn insert_trial(
             next,
         });
     }
-    tx.execute(
+    let id = tx.first(
         "INSERT INTO trials (number, study_id, state, datetime_start, datetime_complete)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
+         VALUES (?1, ?2, ?3, ?4, ?5) RETURNING trial_id",
         &[
             trial.number.into(),
             study_id.into(),
@@ -405,8 +419,9 @@ fn insert_trial(
             trial.started.map(Timestamp::to_sql).as_ref().into(),
             trial.finished.map(Timestamp::to_sql).as_ref().into(),
         ],
+        |row| Ok::<_, StorageError>(row.int(0)?),
     )?;
-    Ok(tx.last_id())
+    id.ok_or_else(|| corrupt(study, "a new trial without an id"))
 }
 
 /// Removes everything that hangs on a trial.

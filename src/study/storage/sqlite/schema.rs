@@ -1,7 +1,9 @@
-//! The tables of Optuna's relational storage, as Optuna 5.0.0 creates them on SQLite, and the check that a file
-//! made by someone else has them in that version.
+//! The tables of Optuna's relational storage, as Optuna 5.0.0 creates them on SQLite and on PostgreSQL, and the check
+//! that a database made by someone else has them in that version.
 
-use crate::db::{Component, Db, DbError, Tx};
+use crate::db::{Component, Db, DbError, Dialect, Tx};
+
+use super::postgres;
 
 /// The number that Optuna keeps in `version_info`; frozen since its first releases.
 const SCHEMA_VERSION: i64 = 12;
@@ -144,6 +146,7 @@ CREATE TABLE automl_leases (
 );
 "#,
     ],
+    postgres: &[postgres::FIRST, postgres::LEASES],
 };
 
 /// Creates what is missing, after checking that what is there can be understood.
@@ -165,10 +168,17 @@ fn check(tx: &Tx<'_>, db: &Db) -> Result<(), DbError> {
         if let Some(other) = found.iter().find(|v| *v != ALEMBIC_HEAD) {
             return Err(foreign(
                 format!("tables of revision `{other}`, not `{ALEMBIC_HEAD}`"),
-                format!(
-                    "if Optuna made it, run `optuna storage upgrade --storage sqlite:///{}` first",
-                    db.path().display()
-                ),
+                match db.dialect() {
+                    Dialect::Sqlite => format!(
+                        "if Optuna made it, run `optuna storage upgrade --storage sqlite:///{}` first",
+                        db.path().display()
+                    ),
+                    Dialect::Postgres => {
+                        "if Optuna made it, run `optuna storage upgrade --storage postgresql://…` \
+                                          first"
+                            .to_owned()
+                    }
+                },
             ));
         }
     }

@@ -221,6 +221,7 @@ fn fifty_thousand_trials_open_quickly() {
         .insert("folds".to_owned(), json!([0.1, 0.2, 0.3]));
     trial.intermediate.insert(0, 0.5);
     db.write(|tx| {
+        let mut trial = trial.clone();
         for number in 0..50_000 {
             trial.number = number;
             let claim = Claim::Alone;
