@@ -40,7 +40,8 @@ use super::sampler::Sampler;
 use super::space::{Params, Value};
 use super::stopper::Stopper;
 use super::storage::{Storage, StorageError};
-use super::trial::{TimeLimit, Trial, View, constrain};
+use super::time_limit::TimeLimit;
+use super::trial::{Trial, View, constrain};
 use super::visited::Visited;
 
 pub use add::ADDED;

@@ -121,8 +121,6 @@ impl Study {
                         Ok(Some(mut trial)) => {
                             let (sender, clock) = (sender.clone(), Arc::clone(&self.clock));
                             scope.spawn_fifo(move |_| {
-                                // Its time begins when it runs, not while it waits for a thread.
-                                trial.restart_time();
                                 let values = objective::run(objective, &mut trial);
                                 // The receiver outlives the scope.
                                 let _ = sender.send((trial, values, clock.now()));
