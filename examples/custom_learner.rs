@@ -139,7 +139,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let roc_auc = metric::find_for("roc_auc", dataset.target.task)?;
     println!("{}, 3 folds", dataset.name);
     for (name, learner) in &learners {
-        let predictions = encoded.cross_predict(learner.as_ref(), &dataset, &folds, seed, None)?;
+        let predictions = encoded.cross_predict(learner.as_ref(), &dataset, &folds, seed)?;
         let mut sum = 0.0;
         for (fold, predicted) in folds.iter().zip(&predictions) {
             let truth: Vec<f64> = fold

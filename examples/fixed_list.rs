@@ -69,9 +69,8 @@ fn main() -> Outcome<()> {
         let mut mean = 0.0;
         for _ in 0..reps {
             let start = Instant::now();
-            let predictions = pool.install(|| {
-                encoded.cross_predict(&*learner, &dataset, &folds, Seed::root(0), None)
-            })?;
+            let predictions =
+                pool.install(|| encoded.cross_predict(&*learner, &dataset, &folds, Seed::root(0)))?;
             seconds = seconds.min(start.elapsed().as_secs_f64());
             mean = 0.0;
             for (fold, predictions) in folds.iter().zip(&predictions) {

@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         rows: &rows,
         weights: None,
         fills: &fills,
-        go_on: None,
+        limit: None,
     };
     println!("{}: {} rows", data.name, rows.len());
     for min_samples_leaf in [1, 3, 10, 30] {

@@ -10,7 +10,7 @@ use crate::data::table::Dataset;
 use crate::seed::Seed;
 
 use super::features::Features;
-use super::learner::{GoOn, LearnError, Learner, Model, Rounds, TrainingSet};
+use super::learner::{LearnError, Learner, Limit, Model, Rounds, TrainingSet};
 use super::preprocess::{Encoder, Preprocess, PreprocessError, Transform, fit_fills};
 
 /// Bins per numeric feature.
@@ -51,7 +51,7 @@ impl Encoded {
     }
 
     /// Fits on the training rows of every fold and predicts its other rows, folds in parallel. One block of
-    /// predictions per fold, row-major in the order of [`Fold::test`]. `go_on` is [`TrainingSet::go_on`].
+    /// predictions per fold, row-major in the order of [`Fold::test`].
     ///
     /// # Errors
     /// That of the first fold, in order, that failed.
@@ -61,16 +61,16 @@ impl Encoded {
         dataset: &Dataset,
         folds: &[Fold],
         seed: Seed,
-        go_on: GoOn<'_>,
     ) -> Result<Vec<Vec<f64>>, LearnError> {
         let results: Vec<Result<Vec<f64>, LearnError>> = (0..folds.len())
             .into_par_iter()
-            .map(|i| self.predict_fold(learner, dataset, folds, i, seed, go_on))
+            .map(|i| self.predict_fold(learner, dataset, folds, i, seed, None))
             .collect();
         results.into_iter().collect()
     }
 
-    /// One block of [`Encoded::cross_predict`], with the same bits: that of the fold at `index` of `folds`.
+    /// One block of [`Encoded::cross_predict`], with the same bits: that of the fold at `index` of `folds`. `limit` is
+    /// [`TrainingSet::limit`].
     ///
     /// # Errors
     /// That of the learner.
@@ -81,15 +81,17 @@ impl Encoded {
         folds: &[Fold],
         index: usize,
         seed: Seed,
-        go_on: GoOn<'_>,
+        limit: Option<&dyn Limit>,
     ) -> Result<Vec<f64>, LearnError> {
         let (fold, fills) = (&folds[index], &self.fold_fills[index]);
         let data = TrainingSet {
-            go_on,
+            limit,
             ..self.training_set(dataset, &fold.train, fills)
         };
-        let model = learner.fit(&data, seed.child("fold", index as u64))?;
-        Ok(model.predict_rows(&self.features, &fold.test, fills))
+        data.part(|| {
+            let model = learner.fit(&data, seed.child("fold", index as u64))?;
+            Ok(model.predict_rows(&self.features, &fold.test, fills))
+        })
     }
 
     /// Begins what [`Encoded::predict_fold`] does whole, where the learner fits round by round. The test rows of the fold
@@ -148,7 +150,7 @@ impl Encoded {
             rows,
             weights: dataset.weights.as_deref(),
             fills,
-            go_on: None,
+            limit: None,
         }
     }
 }

@@ -74,23 +74,48 @@ pub struct TrainingSet<'a> {
     pub weights: Option<&'a [f64]>,
     /// What stands in for a missing value of each feature, fitted on `rows`; NaN leaves it missing.
     pub fills: &'a [f64],
-    /// Asked between trees, rounds and passes whether the fit goes on; none means always. It ends a fit, and never
-    /// changes one.
-    pub go_on: GoOn<'a>,
+    /// What limits the fit; none means nothing does. It ends a fit, and never changes one.
+    pub limit: Option<&'a dyn Limit>,
 }
 
-/// Whether a fit goes on; see [`TrainingSet::go_on`].
-pub type GoOn<'a> = Option<&'a (dyn Fn() -> bool + Sync)>;
+/// A limit on a fit: on its time, on the memory that it holds, or on anything else.
+pub trait Limit: Sync {
+    /// Whether a fit goes on that holds so many bytes. Asked between trees, rounds and passes, by any thread, and when the fit
+    /// is done. `held` counts the model as far as it is fitted and the memory that the fit works in, each in its size
+    /// as if one thread fitted: it, or the largest of it where threads grow trees in any order, is the same on any number
+    /// of threads. A learner that cannot tell on the way tells once, before it begins, what it needs at most.
+    fn goes_on(&self, held: u64) -> bool;
+
+    /// Runs a part of the fit on the thread that took it up. Calls `work` once.
+    fn part(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+}
 
 impl TrainingSet<'_> {
-    /// What `learner` asks now and then while it fits.
+    /// What `learner` asks now and then while it fits, and holds so many bytes; see [`Limit::goes_on`].
     ///
     /// # Errors
     /// [`LearnError::Stopped`] when the fit shall not go on.
-    pub fn goes_on(&self, learner: &'static str) -> Result<(), LearnError> {
-        match self.go_on {
-            Some(go_on) if !go_on() => Err(LearnError::Stopped { learner }),
+    pub fn goes_on(&self, learner: &'static str, held: u64) -> Result<(), LearnError> {
+        match self.limit {
+            Some(limit) if !limit.goes_on(held) => Err(LearnError::Stopped { learner }),
             _ => Ok(()),
+        }
+    }
+
+    /// Runs a large part of a fit that is shared out to threads, so that its time counts as the fit's.
+    pub fn part<T>(&self, work: impl FnOnce() -> T) -> T {
+        let Some(limit) = self.limit else {
+            return work();
+        };
+        let (mut work, mut done) = (Some(work), None);
+        limit.part(&mut || done = work.take().map(|work| work()).or(done.take()));
+        match (done, work) {
+            (Some(done), _) => done,
+            // A limit that did not keep to its contract.
+            (None, Some(work)) => work(),
+            (None, None) => unreachable!("the work is gone only when it is done"),
         }
     }
 
@@ -137,12 +162,12 @@ pub trait Rounds: Send {
     /// How many rounds the whole fit has at most.
     fn total(&self) -> usize;
 
-    /// Goes on until `round` rounds are done, or none is left. Returns whether any is left. `go_on` is
-    /// [`TrainingSet::go_on`] of these rounds.
+    /// Goes on until `round` rounds are done, or none is left. Returns whether any is left. `limit` is
+    /// [`TrainingSet::limit`] of these rounds.
     ///
     /// # Errors
     /// As [`Learner::fit`].
-    fn advance(&mut self, round: usize, go_on: GoOn<'_>) -> Result<bool, LearnError>;
+    fn advance(&mut self, round: usize, limit: Option<&dyn Limit>) -> Result<bool, LearnError>;
 
     /// Predictions of the watched rows by what is fitted so far, row-major: the same bits as those of the model.
     fn predict(&mut self) -> Vec<f64>;

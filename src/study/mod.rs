@@ -29,6 +29,7 @@ mod sequence;
 pub mod space;
 pub mod stopper;
 pub mod storage;
+mod time_limit;
 pub mod trial;
 mod visited;
 

@@ -67,8 +67,20 @@ impl<const N: usize> From<[f64; N]> for Values {
     }
 }
 
-/// Runs `objective` on `trial`, panics included.
+/// Runs `objective` on `trial`, panics included. Its time begins now, not while it waited for a thread.
 pub(crate) fn run<F, R>(objective: &F, trial: &mut Trial) -> Result<Values, Stop>
+where
+    F: Fn(&mut Trial) -> Result<R, Stop>,
+    R: Into<Values>,
+{
+    let Some(limit) = trial.limit.clone() else {
+        return caught(objective, trial);
+    };
+    limit.reset();
+    limit.part(|| caught(objective, trial))
+}
+
+fn caught<F, R>(objective: &F, trial: &mut Trial) -> Result<Values, Stop>
 where
     F: Fn(&mut Trial) -> Result<R, Stop>,
     R: Into<Values>,

@@ -25,11 +25,9 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::clock::{Clock, Timestamp};
 use crate::seed::Seed;
 
 use super::objective::Stop;
@@ -37,6 +35,7 @@ use super::pruner::{self, Pruner};
 use super::record::{CONSTRAINTS, Direction, TrialRecord};
 use super::sampler::{Context, Sampler};
 use super::space::{Assignment, Domain, Params, SpaceError, Value};
+use super::time_limit::TimeLimit;
 use super::visited::{self, Sight, Visited};
 
 /// Why a parameter cannot be drawn.
@@ -160,31 +159,6 @@ pub struct Trial {
     pub(crate) settled: bool,
     /// Which of the view's peers drew the same so far.
     pub(crate) beside: Vec<usize>,
-}
-
-/// A limit on the time of one trial.
-pub(crate) struct TimeLimit {
-    clock: Arc<dyn Clock>,
-    begun: Timestamp,
-    limit: Duration,
-}
-
-impl TimeLimit {
-    pub(crate) fn new(clock: Arc<dyn Clock>, limit: Duration) -> Self {
-        let begun = clock.now();
-        TimeLimit {
-            clock,
-            begun,
-            limit,
-        }
-    }
-
-    /// What to say of a trial that runs or ran at `now`, if that is too late.
-    pub(crate) fn exceeded(&self, now: Timestamp) -> Option<String> {
-        let limit = self.limit.as_secs_f64();
-        (now.seconds_since(self.begun) > limit)
-            .then(|| format!("took longer than the limit of {limit} s for a trial"))
-    }
 }
 
 impl Trial {
@@ -416,16 +390,20 @@ impl Trial {
     /// [`StudyBuilder::trial_timeout`](super::StudyBuilder::trial_timeout).
     pub fn check(&self) -> Result<(), Stop> {
         let limit = self.limit.as_ref();
-        match limit.and_then(|l| l.exceeded(l.clock.now())) {
+        match limit.and_then(TimeLimit::exceeded_now) {
             Some(why) => Err(Stop::Failed(why)),
             None => Ok(()),
         }
     }
 
-    /// Begins to count the time of the trial anew.
-    pub(crate) fn restart_time(&mut self) {
-        if let Some(limit) = &mut self.limit {
-            limit.begun = limit.clock.now();
+    /// Runs a part of the objective, on whatever thread took it up. An objective that shares its work with other threads of a
+    /// rayon pool wraps the pieces in it, if trials have a limit of time: a thread that waits for its pieces may take up one
+    /// of another trial, and the time counts for the trial whose piece it is. A trial's time is that in which at least one
+    /// thread works on it.
+    pub fn part<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.limit {
+            Some(limit) => limit.part(work),
+            None => work(),
         }
     }
 

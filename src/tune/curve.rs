@@ -13,7 +13,8 @@ use crate::study::objective::Stop;
 use crate::study::record::TrialRecord;
 use crate::study::trial::Trial;
 
-use super::job::{Job, Reports, said};
+use super::job::{Job, Reports};
+use super::limits::Account;
 
 /// The user attribute with the number of rounds that was best.
 pub const ROUNDS: &str = "rounds";
@@ -36,6 +37,7 @@ impl Job {
         encoded: &Encoded,
         seed: Seed,
         choose: bool,
+        account: &Account,
     ) -> Option<Result<Folds, Stop>> {
         let mut fits: Vec<Fit<'_>> = Vec::with_capacity(self.folds.len());
         for fold in 0..self.folds.len() {
@@ -44,7 +46,7 @@ impl Job {
                 Err(error) => return Some(Err(error.into())),
             }
         }
-        Some(self.follow(trial, fits, choose))
+        Some(self.follow(trial, fits, choose, account))
     }
 
     fn follow(
@@ -52,6 +54,7 @@ impl Job {
         trial: &mut Trial,
         mut fits: Vec<Fit<'_>>,
         choose: bool,
+        account: &Account,
     ) -> Result<Folds, Stop> {
         let total = fits.iter().map(|f| f.total()).max().unwrap_or(0);
         let step = total.div_ceil(MARKS).max(1);
@@ -60,14 +63,19 @@ impl Job {
         let mut mark = 0;
         loop {
             mark = (mark + step).min(total);
-            let limit = || trial.check().is_ok();
+            let going: &Trial = trial;
             let advanced: Vec<Result<(bool, Vec<f64>), LearnError>> = fits
                 .par_iter_mut()
-                .map(|fit| Ok((fit.advance(mark, Some(&limit))?, fit.predict())))
+                .enumerate()
+                .map(|(fold, fit)| {
+                    let limit = account.fold(going, fold);
+                    going.part(|| Ok((fit.advance(mark, Some(&limit))?, fit.predict())))
+                })
                 .collect();
+            account.check()?;
             let (mut left, mut predicted, mut scores) = (false, Vec::new(), Vec::new());
             for (fold, result) in advanced.into_iter().enumerate() {
-                let (more, predictions) = result.map_err(|error| said(trial, error))?;
+                let (more, predictions) = result.map_err(|error| account.stop(trial, error))?;
                 left |= more;
                 scores.push(self.score(fold, &predictions)?);
                 predicted.push(predictions);

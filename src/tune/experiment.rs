@@ -19,6 +19,7 @@ use crate::study::stopper::{self, Stopper};
 
 use super::named::{PrunerSpec, SamplerSpec};
 use super::params::ParamSpec;
+use super::program::memory;
 use super::yaml::{Ordered, ValueOr, YamlError, closest, parse, plain, value_or};
 
 /// An experiment as written.
@@ -201,6 +202,9 @@ pub struct SearchPart {
     /// A trial that runs longer than so many seconds is a failed trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trial_timeout: Option<f64>,
+    /// A trial whose folds hold more memory is a failed trial: an amount such as `500MB`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_memory: Option<Value>,
     /// What ends the search before all trials have run, by the names of the table of stoppers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stop: BTreeMap<String, Json>,
@@ -227,6 +231,7 @@ impl Default for SearchPart {
             trials: 100,
             timeout: None,
             trial_timeout: None,
+            trial_memory: None,
             stop: BTreeMap::new(),
             concurrency: 4,
             sampler: SamplerSpec::default(),
@@ -358,6 +363,9 @@ impl Experiment {
                 return Err(format!("search.{key}: must be a number of seconds above 0"));
             }
         }
+        if let Some(amount) = &self.search.trial_memory {
+            memory::parse(&amount.to_string()).map_err(|e| format!("search.trial_memory: {e}"))?;
+        }
         self.stoppers()?;
         self.preprocess()?;
         self.sampler()?;
@@ -368,6 +376,13 @@ impl Experiment {
     /// The time budget.
     pub fn timeout(&self) -> Option<Duration> {
         self.search.timeout.map(Duration::from_secs_f64)
+    }
+
+    /// The most memory that the folds of a trial may hold, in bytes; see [`super::limits`].
+    pub fn trial_memory(&self) -> Option<u64> {
+        let amount = self.search.trial_memory.as_ref()?;
+        // What is wrong was said when the file was read.
+        memory::parse(&amount.to_string()).ok()
     }
 
     /// The preprocessing that the file names.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use rayon::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::data::csv::{ReadOptions, read_dataset};
@@ -28,6 +29,7 @@ use crate::study::trial::Trial;
 
 use super::curve::Folds;
 use super::experiment::{CalibrationSpec, Experiment, StepsSpec, preset};
+use super::limits::{Account, HELD};
 use super::search::{PREPROCESS, Search};
 use super::yaml::YamlError;
 
@@ -315,23 +317,12 @@ impl Job {
         let name = self.search.learner(trial.params());
         let learner = self.learner(&name, trial.params(), None)?;
         let encoded = self.encoded(trial.params());
-        let seed = trial.seed().child("fit", 0);
         trial.note("dataset", self.dataset.name.as_str());
         trial.note("learner", name.as_str());
-        let choose = self.search.up_to.contains(name.as_str());
-        let by_rounds = choose || self.reports == Reports::Rounds;
-        let followed = by_rounds
-            .then(|| self.by_rounds(trial, learner.as_ref(), encoded, seed, choose))
-            .flatten();
-        let (predictions, scores) = match (followed, self.reports) {
-            (Some(folds), _) => folds?,
-            (None, Reports::AllScores | Reports::Rounds) => {
-                self.at_once(trial, learner.as_ref(), encoded, seed)?
-            }
-            (None, Reports::Means | Reports::Scores) => {
-                self.fold_by_fold(trial, learner.as_ref(), encoded, seed)?
-            }
-        };
+        let account = self.account();
+        let scored = self.scored_folds(trial, learner.as_ref(), encoded, &account);
+        trial.note(HELD, account.bytes());
+        let (predictions, scores) = scored?;
         if self.reports == Reports::AllScores {
             for (fold, score) in scores.iter().enumerate() {
                 trial.report(fold as i64 + 1, *score);
@@ -345,17 +336,67 @@ impl Job {
         Ok((score, predictions.concat()))
     }
 
+    /// An account of what the folds of a trial hold.
+    fn account(&self) -> Account {
+        let width = match self.dataset.target.task {
+            Task::Multiclass => self.dataset.target.classes.len(),
+            _ => 1,
+        };
+        // Round by round, predictions are three: the sums that go on, those of the mark, and those of the best mark.
+        let copies = match (self.reports, self.search.up_to.is_empty()) {
+            (Reports::Rounds, _) | (_, false) => 3,
+            _ => 1,
+        };
+        let bytes = |truth: &Vec<f64>| (8 * copies * width * truth.len()) as u64;
+        let kept = self.truths.iter().map(bytes).collect();
+        Account::new(self.experiment.trial_memory(), kept)
+    }
+
+    /// Predictions and scores of all folds, in the way that the pruner asks for.
+    fn scored_folds(
+        &self,
+        trial: &mut Trial,
+        learner: &dyn Learner,
+        encoded: &Encoded,
+        account: &Account,
+    ) -> Result<Folds, Stop> {
+        let seed = trial.seed().child("fit", 0);
+        let name = self.search.learner(trial.params());
+        let choose = self.search.up_to.contains(name.as_str());
+        let by_rounds = choose || self.reports == Reports::Rounds;
+        let followed = by_rounds
+            .then(|| self.by_rounds(trial, learner, encoded, seed, choose, account))
+            .flatten();
+        match (followed, self.reports) {
+            (Some(folds), _) => folds,
+            (None, Reports::AllScores | Reports::Rounds) => {
+                self.at_once(trial, learner, encoded, seed, account)
+            }
+            (None, Reports::Means | Reports::Scores) => {
+                self.fold_by_fold(trial, learner, encoded, seed, account)
+            }
+        }
+    }
+
     fn at_once(
         &self,
         trial: &Trial,
         learner: &dyn Learner,
         encoded: &Encoded,
         seed: Seed,
+        account: &Account,
     ) -> Result<Folds, Stop> {
-        let limit = || trial.check().is_ok();
-        let predicted =
-            encoded.cross_predict(learner, &self.dataset, &self.folds, seed, Some(&limit));
-        let predicted = predicted.map_err(|error| said(trial, error))?;
+        let (dataset, folds) = (&self.dataset, &self.folds);
+        let predicted: Vec<Result<Vec<f64>, LearnError>> = (0..folds.len())
+            .into_par_iter()
+            .map(|fold| {
+                let limit = account.fold(trial, fold);
+                encoded.predict_fold(learner, dataset, folds, fold, seed, Some(&limit))
+            })
+            .collect();
+        account.check()?;
+        let predicted: Result<Vec<Vec<f64>>, LearnError> = predicted.into_iter().collect();
+        let predicted = predicted.map_err(|error| account.stop(trial, error))?;
         let scores = predicted.iter().enumerate().map(|(i, p)| self.score(i, p));
         let scores: Result<Vec<f64>, MetricError> = scores.collect();
         Ok((predicted, scores?))
@@ -367,13 +408,16 @@ impl Job {
         learner: &dyn Learner,
         encoded: &Encoded,
         seed: Seed,
+        account: &Account,
     ) -> Result<Folds, Stop> {
         let (dataset, folds) = (&self.dataset, &self.folds);
         let (mut predicted, mut scores) = (Vec::new(), Vec::with_capacity(folds.len()));
         for fold in 0..folds.len() {
-            let limit = || trial.check().is_ok();
+            let limit = account.fold(trial, fold);
             let one = encoded.predict_fold(learner, dataset, folds, fold, seed, Some(&limit));
-            let one = one.map_err(|error| said(trial, error))?;
+            account.check()?;
+            let one = one.map_err(|error| account.stop(trial, error))?;
+            account.done(fold);
             scores.push(self.score(fold, &one)?);
             predicted.push(one);
             let so_far = scores.iter().sum::<f64>() / scores.len() as f64;
@@ -476,14 +520,6 @@ fn reports(experiment: &Experiment, search: &Search) -> Result<Reports, String> 
         _ if !pruned => Ok(Reports::AllScores),
         _ if pruner.blocks() => Ok(Reports::Scores),
         _ => Ok(Reports::Means),
-    }
-}
-
-/// Why a fit ended, in the words of the trial where that is what ended it.
-pub(super) fn said(trial: &Trial, error: LearnError) -> Stop {
-    match (error, trial.check()) {
-        (LearnError::Stopped { .. }, Err(why)) => why,
-        (error, _) => error.into(),
     }
 }
 

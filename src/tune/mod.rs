@@ -7,10 +7,12 @@
 //!
 //! For an objective that is not a learner there is a [`space_file::SpaceFile`] and the [`program::Program`] that is run with it.
 
+pub mod adopt;
 pub mod curve;
 pub mod ensemble;
 pub mod experiment;
 pub mod job;
+mod limits;
 pub mod named;
 pub mod outcome;
 pub mod params;

@@ -22,6 +22,7 @@ use crate::learn::preprocess::Transform;
 use crate::seed::Seed;
 use crate::study::record::{TrialRecord, TrialState};
 
+use super::adopt::origin;
 use super::curve::rounds;
 use super::ensemble::{self, Candidate, Field, Selection, Way};
 use super::experiment::{CalibrationSpec, FinalSpec};
@@ -281,12 +282,12 @@ impl Job {
         let encoded = self.encoded(&trial.params);
         let seed = self.seed(trial).child("fit", 0);
         let (learner, folds) = (learner.as_ref(), &self.folds);
-        let folds = encoded.cross_predict(learner, &self.dataset, folds, seed, None)?;
+        let folds = encoded.cross_predict(learner, &self.dataset, folds, seed)?;
         Ok(folds.concat())
     }
 
     fn seed(&self, trial: &TrialRecord) -> Seed {
-        Seed::root(self.experiment.seed).child("trial", trial.number)
+        Seed::root(self.experiment.seed).child("trial", origin(trial))
     }
 
     /// Fits a trial on all training rows.

@@ -101,7 +101,7 @@ fn compare(name: &str, target: &str, wanted: impl Fn(&Json) -> bool) {
         let mut sums = serde_json::Map::new();
         for seed in 0..seeds {
             let predicted = encoded
-                .cross_predict(&*fitted, &data, &folds, Seed::root(seed), None)
+                .cross_predict(&*fitted, &data, &folds, Seed::root(seed))
                 .unwrap();
             for (fold, predicted) in folds.iter().zip(&predicted) {
                 let truth: Vec<f64> = fold

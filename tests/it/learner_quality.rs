@@ -107,7 +107,7 @@ pub fn cross_validate(
     let mut means = vec![0.0; names.len()];
     for seed in 0..seeds {
         let predicted = encoded
-            .cross_predict(&*learner, data, folds, Seed::root(seed), None)
+            .cross_predict(&*learner, data, folds, Seed::root(seed))
             .unwrap();
         for (fold, predicted) in folds.iter().zip(&predicted) {
             for (mean, name) in means.iter_mut().zip(names) {

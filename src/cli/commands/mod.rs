@@ -2,6 +2,7 @@
 
 pub(super) mod ask_tell;
 pub(super) mod data;
+mod earlier;
 pub(super) mod explain;
 pub(super) mod export;
 pub(super) mod import;

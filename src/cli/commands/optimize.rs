@@ -10,13 +10,12 @@ use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 
+use super::earlier::{Earlier, own};
 use super::trials::{counts, document, drawn_by, number, params, value_names};
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg, output};
 use crate::fsio;
 use crate::registry::host;
-use crate::study::engine::ADDED;
-use crate::study::storage::Storage as _;
 use crate::study::{
     Budget, Ended, Space, Study, StudyBuilder, StudyError, TrialRecord, TrialState, hypervolume,
 };
@@ -91,13 +90,8 @@ pub(crate) struct Settings {
     /// What stops trials that report and are not worth their cost; `automl list pruners` shows the names.
     #[arg(long, value_name = "NAME")]
     pruner: Option<String>,
-    /// Begin with the finished trials of this study, as far as they fit the space: to go on in a larger one, or without
-    /// some trials.
-    #[arg(long, value_name = "STUDY")]
-    from: Option<String>,
-    /// Leave out these trials of `--from`, as in 3,17.
-    #[arg(long, value_name = "NUMBERS", value_delimiter = ',', requires = "from")]
-    without: Vec<u64>,
+    #[command(flatten)]
+    earlier: Earlier,
     /// How many trials run at once, which is part of what the study is; 1 when the file says nothing.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: Option<u16>,
@@ -115,8 +109,7 @@ pub(super) struct Problem {
     pub(super) space: Space,
     pub(super) name: String,
     seed: u64,
-    from: Option<String>,
-    without: Vec<u64>,
+    earlier: Earlier,
 }
 
 impl Problem {
@@ -146,8 +139,7 @@ impl Problem {
             space,
             name,
             seed: settings.seed,
-            from: settings.from.clone(),
-            without: settings.without.clone(),
+            earlier: settings.earlier.clone(),
         })
     }
 
@@ -167,7 +159,7 @@ impl Problem {
 
     /// Creates or continues the study and notes what it is.
     pub(super) fn open(&self, store: &Store, verb: &str, path: &Path) -> anyhow::Result<Study> {
-        let earlier = self.earlier(store)?;
+        let earlier = self.earlier.trials(store, &self.name)?;
         let mut study = self.builder(store)?.open().map_err(|error| match error {
             StudyError::Differs { .. } | StudyError::SpaceDiffers { .. } => anyhow::anyhow!(
                 "{error}\nhint: `automl {verb} {} --name {}-2 …` begins another study",
@@ -185,62 +177,12 @@ impl Problem {
                 study.set_attr(key, value)?;
             }
         }
-        self.add(&mut study, &earlier)?;
-        let enqueued = |t: &&Arc<TrialRecord>| !t.system_attrs.contains_key(ADDED);
-        let there = study.trials().iter().filter(enqueued).count();
-        for point in self.file.enqueue.iter().skip(there) {
+        self.earlier
+            .add(&mut study, &earlier, &|trial| Ok(trial.clone()))?;
+        for point in self.file.enqueue.iter().skip(own(&study)) {
             study.enqueue(point.iter().map(|(k, v)| (k.clone(), v.clone())))?;
         }
         Ok(study)
-    }
-
-    /// The trials of `--from` that are wanted.
-    fn earlier(&self, store: &Store) -> anyhow::Result<Vec<TrialRecord>> {
-        let Some(from) = &self.from else {
-            return Ok(Vec::new());
-        };
-        if *from == self.name {
-            bail!(
-                "--from: a study cannot begin with itself; write `--name {from}-2` for the new one"
-            );
-        }
-        let mut trials = store.storage().load_trials(from)?;
-        if let Some(no) = self.without.iter().find(|n| **n >= trials.len() as u64) {
-            let count = trials.len();
-            bail!("--without: study `{from}` has no trial {no}; it has {count} trials");
-        }
-        trials.retain(|t| t.state.is_finished() && !self.without.contains(&t.number));
-        Ok(trials)
-    }
-
-    /// Adds those of `earlier` that are not there yet, before the first of the study's own.
-    fn add(&self, study: &mut Study, earlier: &[TrialRecord]) -> anyhow::Result<()> {
-        let added = |t: &Arc<TrialRecord>| t.system_attrs.contains_key(ADDED);
-        let Some(from) = self
-            .from
-            .as_ref()
-            .filter(|_| study.trials().iter().all(added))
-        else {
-            return Ok(());
-        };
-        // A run that was killed on the way has added the first ones.
-        let last = study.trials().last().map(|t| &t.system_attrs[ADDED]);
-        let last = last.and_then(|source| source["number"].as_u64());
-        let mut unfit = Vec::new();
-        for trial in earlier.iter().filter(|t| last.is_none_or(|n| t.number > n)) {
-            match study.add_trial(from, trial) {
-                Err(error @ StudyError::Add { .. }) => unfit.push(error),
-                other => drop(other?),
-            }
-        }
-        if let Some(first) = unfit.first() {
-            eprintln!(
-                "note: {} of {} trials of `{from}` are left out; {first}",
-                unfit.len(),
-                earlier.len()
-            );
-        }
-        Ok(())
     }
 }
 

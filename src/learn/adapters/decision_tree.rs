@@ -114,12 +114,14 @@ impl Learner for DecisionTree {
                 task,
             });
         }
+        data.goes_on(NAME, self.most_bytes(data))?;
         let matrix = Matrix::new(NAME, data, false)?;
         let ranks = Ranks::new(&matrix);
         let mut outputs = Vec::new();
         let mut gains = vec![0.0; matrix.columns];
         for target in target_columns(task, data.target.classes.len(), &matrix) {
             let tree = self.grow(&matrix, &ranks, &target, &mut gains)?;
+            data.goes_on(NAME, self.most_bytes(data))?;
             outputs.push(vec![tree]);
         }
         Ok(Trees::new(NAME, "linfa-trees 0.8", task, outputs, gains).into_model(NAME))
@@ -127,6 +129,14 @@ impl Learner for DecisionTree {
 }
 
 impl DecisionTree {
+    /// Bytes that a fit holds at most: the numbers as they are, their ranks twice, and linfa's sorted pairs of row and rank; by
+    /// row the targets of every class, labels and weights, and two masks for each node of a path.
+    fn most_bytes(&self, data: &TrainingSet<'_>) -> u64 {
+        let classes = data.target.classes.len() as u64;
+        let by_row = 8 * classes + 40 + 2 * (u64::from(self.params.max_depth) + 1);
+        5 * Matrix::bytes(data) + by_row * data.rows.len() as u64
+    }
+
     fn grow(
         &self,
         matrix: &Matrix,

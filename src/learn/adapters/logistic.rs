@@ -87,6 +87,7 @@ impl Learner for Logistic {
             learner: NAME,
             what: what.to_owned(),
         };
+        data.goes_on(NAME, most_bytes(data))?;
         let matrix = Matrix::new(NAME, data, true)?;
         if matrix.weights.is_some() {
             return Err(fail(
@@ -123,6 +124,17 @@ impl Learner for Logistic {
         })?;
         Ok(Box::new(LogisticModel { saved }))
     }
+}
+
+/// Bytes that a fit holds at most: the numbers as they are, standardised, and once more inside of linfa; by row and class what
+/// the gradient is made of; the ten last steps and gradients of L-BFGS, with as many copies on the way.
+fn most_bytes(data: &TrainingSet<'_>) -> u64 {
+    let outputs = match data.target.task {
+        Task::Multiclass => data.target.classes.len(),
+        _ => 1,
+    };
+    let (rows, features) = (data.rows.len() as u64, data.features.len() as u64);
+    3 * Matrix::bytes(data) + 8 * outputs as u64 * (4 * rows + 40 * (features + 1)) + 24 * rows
 }
 
 type Rows = DatasetBase<Array2<f64>, Array1<usize>>;

@@ -4,7 +4,8 @@
 //! **Contract.** A library's types stay inside the file that adapts it, and so does its release: what was fitted is
 //! copied into structures of ours, and those predict and are saved. A saved model therefore loads without the library and
 //! does not change with it. These learners know no missing values and no unordered categories: a missing value that has
-//! no fill is an error when fitting, and a category counts as the number of its level.
+//! no fill is an error when fitting, and a category counts as the number of its level. Their fits cannot be interrupted: what
+//! limits a fit is asked before it, with what it needs at most, and between the fits of several classes.
 
 pub mod decision_tree;
 pub mod logistic;
@@ -96,6 +97,11 @@ impl Matrix {
             values,
             weights,
         })
+    }
+
+    /// The bytes of one number for every row and feature of a training set.
+    fn bytes(data: &TrainingSet<'_>) -> u64 {
+        8 * data.rows.len() as u64 * data.features.len() as u64
     }
 
     fn weight(&self, row: usize) -> f64 {

@@ -22,6 +22,11 @@ use super::{Matrix, target_columns, within};
 /// The name in the table of learners.
 pub const NAME: &str = "smartcore_forest";
 
+/// Bytes of a node of ours.
+const NODE: u64 = 40;
+/// Bytes of a node of smartcore's (72), of its text (up to 180) and of what is read from that (64).
+const FOREIGN_NODE: u64 = 72 + 180 + 64;
+
 /// Hyperparameters of `smartcore_forest`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -87,6 +92,7 @@ pub fn load(saved: &str) -> Result<Box<dyn Model>, LearnError> {
 impl Learner for SmartcoreForest {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
         let task = data.target.task;
+        data.goes_on(NAME, self.most_bytes(data))?;
         let matrix = Matrix::new(NAME, data, false)?;
         let x = DenseMatrix::new(matrix.rows, matrix.columns, matrix.values.clone(), false)
             .map_err(|e| foreign(e.to_string()))?;
@@ -108,12 +114,31 @@ impl Learner for SmartcoreForest {
             }
             let json = serde_json::to_string(&forest).map_err(|e| foreign(e.to_string()))?;
             outputs.push(read_trees(&json, task, matrix.columns)?);
+            data.goes_on(NAME, self.most_bytes(data))?;
         }
         Ok(Trees::new(NAME, "smartcore 0.7.0", task, outputs, gains).into_model(NAME))
     }
 }
 
 impl SmartcoreForest {
+    /// Bytes that a fit holds at most: the numbers twice, and sorted inside of smartcore; nodes of smartcore's, their text, what
+    /// is read from it and ours. Of nodes there are at most those of leaves with the fewest rows, down to the depth.
+    fn most_bytes(&self, data: &TrainingSet<'_>) -> u64 {
+        let rows = data.rows.len() as u64;
+        let mut leaves = rows.div_ceil(u64::from(self.params.min_samples_leaf));
+        if let Some(depth) = self.params.max_depth.filter(|d| *d < 63) {
+            leaves = leaves.min(1 << depth);
+        }
+        let outputs = match data.target.task {
+            Task::Multiclass => data.target.classes.len() as u64,
+            _ => 1,
+        };
+        let trees = u64::from(self.params.n_estimators);
+        // Ours stay for every output; the others are of one forest at a time.
+        let nodes = 2 * leaves * trees * (NODE * outputs + FOREIGN_NODE);
+        6 * Matrix::bytes(data) + 8 * rows * (outputs + 6) + nodes
+    }
+
     fn parameters(&self, features: usize, seed: Seed) -> RandomForestRegressorParameters {
         let tried = match self.params.max_features {
             None => (features as f64).sqrt().floor(),

@@ -112,7 +112,7 @@ fn set<'a>(
         rows,
         weights: None,
         fills,
-        go_on: None,
+        limit: None,
     }
 }
 

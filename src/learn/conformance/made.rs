@@ -168,7 +168,7 @@ impl Made {
             rows,
             weights,
             fills: &self.fills,
-            go_on: None,
+            limit: None,
         }
     }
 

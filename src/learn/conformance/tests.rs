@@ -97,7 +97,7 @@ fn piped(task: Task) -> (Dataset, Encoded, Vec<Vec<f64>>, Pipeline) {
     let params = json!({"n_estimators": 5, "min_leaf": 3, "subsample": 0.7});
     let learner = (find("gbt").unwrap().build)(params.as_object().unwrap().clone()).unwrap();
     let crossed = encoded
-        .cross_predict(&*learner, &dataset, &folds, Seed::root(1), None)
+        .cross_predict(&*learner, &dataset, &folds, Seed::root(1))
         .unwrap();
     for (fold, predicted) in folds.iter().zip(&crossed) {
         let classes = dataset.target.classes.len();

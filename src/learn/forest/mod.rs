@@ -9,6 +9,8 @@ mod params;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use rand::Rng as _;
 use rayon::prelude::*;
 
@@ -151,8 +153,13 @@ impl Forest {
         let words = task == Task::Binary
             && data.weights.is_none()
             && binary::fits(data.rows.len(), data.features.rows);
+        // Trees as they are grown, and besides what one thread grows them in: rows, their sums, and both once more to part
+        // them.
+        let sums = if words { 0 } else { size_of::<Sum>() };
+        let by_row = 3 * 4 + 4 + 2 * sums + usize::from(task == Task::Multiclass);
+        let weights = class_weights.as_ref().map_or(0, Vec::len);
+        let held = AtomicU64::new((data.rows.len() * by_row + 8 * weights) as u64);
         let tree = |scratch: &mut Scratch, number| {
-            data.goes_on(name)?;
             let mut rng = seed.child("tree", number).rng();
             let Scratch {
                 arena,
@@ -170,7 +177,7 @@ impl Forest {
                 arena,
                 importance: &mut gains,
             };
-            let tree = if words {
+            let mut tree = if words {
                 draw.words(times, rows);
                 let mut binary = Binary::new(columns, packs, &packed, &criterion);
                 grow.tree(rows, &mut [], &mut binary)
@@ -187,13 +194,21 @@ impl Forest {
                 true => out_of_bag::bits(times),
                 false => Vec::new(),
             };
-            Ok((tree, gains, bag))
+            tree.shrink();
+            let bytes = tree.bytes() + 8 * (gains.len() + bag.len());
+            held.fetch_add(bytes as u64, Ordering::Relaxed);
+            (tree, gains, bag)
+        };
+        let asked = |scratch: &mut Scratch, number| {
+            data.goes_on(name, held.load(Ordering::Relaxed))?;
+            Ok(data.part(|| tree(scratch, number)))
         };
         let grown: Result<Vec<Grown>, LearnError> = (0..params.n_estimators as u64)
             .into_par_iter()
-            .map_init(Scratch::default, tree)
+            .map_init(Scratch::default, asked)
             .collect();
         let grown = grown?;
+        data.goes_on(name, held.load(Ordering::Relaxed))?;
         let mut importance = vec![0.0; columns.len()];
         let (mut trees, mut bags) = (Vec::with_capacity(grown.len()), Vec::new());
         for (tree, gains, bag) in grown {

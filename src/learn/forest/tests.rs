@@ -10,7 +10,7 @@ fn training<'a>(made: &'a Made, rows: &'a [u32]) -> TrainingSet<'a> {
         rows,
         weights: None,
         fills: &made.fills,
-        go_on: None,
+        limit: None,
     }
 }
 

@@ -47,6 +47,9 @@ pub(super) struct Boosting<'a> {
     rows: Vec<u32>,
     /// By row of the dataset; those of the rows inside are of this round.
     sums: Vec<Sum>,
+    /// Bytes of the trees, and the leaves of the one that has most.
+    grown: usize,
+    most_leaves: usize,
 }
 
 impl<'a> Boosting<'a> {
@@ -90,7 +93,24 @@ impl<'a> Boosting<'a> {
             factors: Vec::new(),
             rows: Vec::new(),
             sums: vec![Sum::ZERO; all],
+            grown: 0,
+            most_leaves: 1,
         }
+    }
+
+    /// Bytes that are held: trees, scores and derivatives by row, and a histogram for every leaf of the largest tree. How many
+    /// leaves wait with one depends on threads, so all of them count.
+    pub fn bytes(&self) -> usize {
+        let numbers = [&self.raw, &self.targets, &self.gradients, &self.hessians]
+            .map(Vec::len)
+            .iter()
+            .sum::<usize>()
+            + self.factors.len();
+        // What a tree reorders, and what one thread needs to part it and to read its sums in a line.
+        let rows = self.inside.len() + self.outside.len() + 2 * self.rows.len();
+        let slots: usize = self.columns.iter().map(Column::slots).sum();
+        let sums = self.sums.len() + self.rows.len() + slots * self.most_leaves;
+        self.grown + 8 * numbers + 4 * rows + size_of::<Sum>() * sums
     }
 
     /// Adds one tree per output and returns the position of the first one.
@@ -199,6 +219,9 @@ impl<'a> Boosting<'a> {
                 .for_each_leaf(codes, &self.outside, |place, leaf| {
                     raw[self.outside[place] as usize] += leaf[0];
                 });
+            self.most_leaves = self.most_leaves.max(grown.leaves.len());
+            grown.tree.shrink();
+            self.grown += grown.tree.bytes();
             self.trees.push(grown.tree);
         }
         Ok(first)
@@ -441,6 +464,11 @@ impl Scores {
             raw,
             rows: rows.len(),
         }
+    }
+
+    /// Bytes of the scores and of their rows.
+    pub fn bytes(&self) -> usize {
+        8 * self.raw.len() + 4 * self.rows
     }
 
     pub fn add(&mut self, class: usize, tree: &Tree, codes: &Codes<'_>, rows: &[u32]) {

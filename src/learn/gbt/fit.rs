@@ -6,7 +6,7 @@ use super::boosting::{Boosting, Scores};
 use super::constraints;
 use super::loss::Loss;
 use super::{Gbt, NAME};
-use crate::learn::learner::{GoOn, LearnError, Rounds, TrainingSet};
+use crate::learn::learner::{LearnError, Limit, Rounds, TrainingSet};
 use crate::learn::model::{TreeModel, through};
 use crate::learn::tree::Column;
 use crate::learn::tree::nodes::Codes;
@@ -132,16 +132,20 @@ impl Rounds for Fit<'_> {
         self.learner.params.n_estimators
     }
 
-    fn advance(&mut self, round: usize, go_on: GoOn<'_>) -> Result<bool, LearnError> {
+    fn advance(&mut self, round: usize, limit: Option<&dyn Limit>) -> Result<bool, LearnError> {
         let data = &TrainingSet {
             rows: &self.rows,
             weights: self.weights.as_deref().or(self.data.weights),
-            go_on,
+            limit,
             ..self.data
         };
+        let own = 4 * self.rows.len()
+            + 8 * self.weights.as_ref().map_or(0, Vec::len)
+            + self.stopping.as_ref().map_or(0, |s| s.scores.bytes());
+        let held = |boosting: &Boosting<'_>| (own + boosting.bytes()) as u64;
         let over = |stopping: &Option<Stopping>| stopping.as_ref().is_some_and(|s| s.over);
         while self.round < round.min(self.learner.params.n_estimators) && !over(&self.stopping) {
-            data.goes_on(NAME)?;
+            data.goes_on(NAME, held(&self.boosting))?;
             let grown = self.boosting.round(data, &self.codes, &mut self.rng)?;
             if let Some(stopping) = &mut self.stopping {
                 for (class, tree) in self.boosting.trees[grown..].iter().enumerate() {
@@ -158,6 +162,7 @@ impl Rounds for Fit<'_> {
             }
             self.round += 1;
         }
+        data.goes_on(NAME, held(&self.boosting))?;
         Ok(self.round < self.total() && !over(&self.stopping))
     }
 

@@ -109,7 +109,7 @@ impl Gbt {
 impl Learner for Gbt {
     fn fit(&self, data: &TrainingSet<'_>, seed: Seed) -> Result<Box<dyn Model>, LearnError> {
         let mut fit = Fit::new(self, data, &[], seed)?;
-        fit.advance(self.params.n_estimators, data.go_on)?;
+        fit.advance(self.params.n_estimators, data.limit)?;
         Ok(Box::new(fit.model()))
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::learn::conformance::made::{Made, bits, category, number, target};
+use crate::learn::learner::Limit;
 use crate::learn::preprocess::Preprocess;
 use crate::learn::tree::view::NodeView;
 
@@ -519,10 +520,15 @@ fn early_stopping_ends_a_fit_round_by_round_too() {
 fn a_fit_that_shall_not_go_on_ends() {
     let made = rows(5, Task::Binary, 300);
     let all = made.rows();
-    let asked = std::sync::atomic::AtomicUsize::new(0);
-    let go_on = || asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5;
+    struct Five(std::sync::atomic::AtomicUsize);
+    impl Limit for Five {
+        fn goes_on(&self, _: u64) -> bool {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 5
+        }
+    }
+    let five = Five(std::sync::atomic::AtomicUsize::new(0));
     let data = TrainingSet {
-        go_on: Some(&go_on),
+        limit: Some(&five),
         ..made.training_set(&all, None)
     };
     let learner = gbt(json!({"n_estimators": 1000}));
@@ -531,5 +537,5 @@ fn a_fit_that_shall_not_go_on_ends() {
         matches!(error, LearnError::Stopped { learner: "gbt" }),
         "{error}"
     );
-    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 6);
+    assert_eq!(five.0.load(std::sync::atomic::Ordering::Relaxed), 6);
 }

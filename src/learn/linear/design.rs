@@ -9,6 +9,8 @@ use rayon::prelude::*;
 use crate::learn::features::{FeatureKind, Features};
 use crate::learn::learner::TrainingSet;
 
+use super::solver::Ask;
+
 /// What of a feature a term is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
@@ -221,11 +223,17 @@ impl Design {
     }
 
     /// The weighted sums of all terms and of their products.
-    pub(super) fn moments(&self, v: &[f64]) -> Moments {
+    ///
+    /// # Errors
+    /// That of `ask`, which is asked before each block.
+    pub(super) fn moments<E: Send>(&self, v: &[f64], ask: Ask<'_, E>) -> Result<Moments, E> {
         let terms = self.terms();
-        let of_block = |a: usize| self.block_products(a, v);
+        let of_block = |a: usize| {
+            ask()?;
+            Ok(self.block_products(a, v))
+        };
         let work = self.rows * self.blocks.len() * self.blocks.len();
-        let parts: Vec<Vec<f64>> = if work > PARALLEL {
+        let parts: Result<Vec<Vec<f64>>, E> = if work > PARALLEL {
             (0..self.blocks.len())
                 .into_par_iter()
                 .map(of_block)
@@ -233,6 +241,7 @@ impl Design {
         } else {
             (0..self.blocks.len()).map(of_block).collect()
         };
+        let parts = parts?;
         let total = sum(v);
         let mut raw = vec![0.0; terms];
         let mut products = vec![0.0; terms * terms];
@@ -254,11 +263,11 @@ impl Design {
             }
         }
         let sums = self.standard(raw, total);
-        Moments {
+        Ok(Moments {
             products,
             sums,
             total,
-        }
+        })
     }
 
     fn block_products(&self, a: usize, v: &[f64]) -> Vec<f64> {
@@ -448,3 +457,18 @@ pub(super) fn most_terms(features: &Features) -> usize {
     };
     features.columns.iter().map(|c| of(&c.kind)).sum()
 }
+
+/// Bytes that a fit holds at most: the columns, the products of terms with a factor of them, and numbers by row, of which each
+/// output keeps one and a step a few more.
+pub(super) fn most_bytes(features: &Features, rows: usize, outputs: usize) -> u64 {
+    let column = |kind: &FeatureKind| match kind {
+        FeatureKind::Numeric { .. } => 8 + 2,
+        FeatureKind::Categorical { .. } => 2,
+    };
+    let columns: usize = features.columns.iter().map(|c| column(&c.kind)).sum();
+    let terms = most_terms(features) as u64;
+    rows as u64 * (columns + 8 * (STEP + outputs)) as u64 + 2 * 8 * terms * terms
+}
+
+/// Vectors with a number by row that a step needs.
+const STEP: usize = 8;

@@ -28,7 +28,7 @@ use super::model::check;
 
 pub(crate) use design::Design;
 pub use model::{LinearModel, LinearTerm, Link, TermPart, load};
-pub(crate) use solver::{Limits, Penalty, Score, logistic, squared};
+pub(crate) use solver::{Ask, Limits, Penalty, Score, logistic, squared};
 
 /// The name in the table of learners.
 pub const NAME: &str = "elastic_net";
@@ -89,7 +89,8 @@ impl ElasticNet {
     /// Fits, and leaves the model as what it is.
     ///
     /// # Errors
-    /// [`LearnError::Data`] without rows of weight, without features, or with more levels than it can take.
+    /// [`LearnError::Data`] without rows of weight, without features, or with more levels than it can take;
+    /// [`LearnError::Stopped`] when the limit of `data` says so, which is asked before the fit and between passes.
     pub fn fit_linear(&self, data: &TrainingSet<'_>) -> Result<LinearModel, LearnError> {
         let rows = data.weighted_rows();
         let data = &TrainingSet {
@@ -107,6 +108,13 @@ impl ElasticNet {
                 "{most} columns after one-hot encoding are more than the {MOST_TERMS} it can take; drop columns with many levels"
             )));
         }
+        let outputs = match data.target.task {
+            Task::Multiclass => data.target.classes.len(),
+            _ => 1,
+        };
+        let held = design::most_bytes(data.features, rows.len(), outputs);
+        let ask = || data.goes_on(NAME, held);
+        ask()?;
         // Divided by the largest one first: their sum must not overflow.
         let largest = rows.iter().map(|&r| data.weight(r)).fold(0.0, f64::max);
         let mut weights: Vec<f64> = rows.iter().map(|&r| data.weight(r) / largest).collect();
@@ -134,7 +142,7 @@ impl ElasticNet {
                     design::spread(&target, &weights).unwrap_or((target[0], 1.0));
                 let mean = if params.fit_intercept { mean } else { 0.0 };
                 let y: Vec<f64> = target.iter().map(|y| (y - mean) / deviation).collect();
-                let mut score = squared(&design, &y, &weights, penalty, limits);
+                let mut score = squared(&design, &y, &weights, penalty, limits, &ask)?;
                 score.coefficients.iter_mut().for_each(|c| *c *= deviation);
                 let intercept = mean + deviation * score.intercept;
                 (Link::Identity, vec![intercept], vec![score])
@@ -144,19 +152,12 @@ impl ElasticNet {
                 let score = if target.iter().all(|y| *y == first) {
                     constant(if first == 1.0 { ABSENT } else { -ABSENT }, terms.len())
                 } else {
-                    logistic(&design, &target, &weights, penalty, limits)
+                    logistic(&design, &target, &weights, penalty, limits, &ask)?
                 };
                 (Link::Logistic, vec![score.intercept], vec![score])
             }
             Task::Multiclass => {
-                let scores = several(
-                    &design,
-                    &target,
-                    data.target.classes.len(),
-                    &weights,
-                    penalty,
-                    limits,
-                );
+                let scores = several(&design, &target, outputs, &weights, penalty, limits, &ask)?;
                 let intercepts = scores.iter().map(|s| s.intercept).collect();
                 (Link::Softmax, intercepts, scores)
             }
@@ -190,7 +191,8 @@ fn several(
     weights: &[f64],
     penalty: Penalty,
     limits: Limits,
-) -> Vec<Score> {
+    ask: Ask<'_, LearnError>,
+) -> Result<Vec<Score>, LearnError> {
     let mut position = vec![None; classes];
     let mut present = 0;
     let mut seen = vec![false; classes];
@@ -208,17 +210,15 @@ fn several(
             .iter()
             .map(|y| position[*y as usize].unwrap_or(0))
             .collect();
-        solver::softmax(design, &y, present, weights, penalty, limits)
+        solver::softmax(design, &y, present, weights, penalty, limits, ask)?
     } else {
         vec![constant(0.0, design.terms())]
     };
-    position
-        .iter()
-        .map(|at| match at {
-            Some(at) => fitted[*at].clone(),
-            None => constant(-ABSENT, design.terms()),
-        })
-        .collect()
+    let of_class = |at: &Option<usize>| match at {
+        Some(at) => fitted[*at].clone(),
+        None => constant(-ABSENT, design.terms()),
+    };
+    Ok(position.iter().map(of_class).collect())
 }
 
 impl Learner for ElasticNet {

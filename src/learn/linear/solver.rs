@@ -30,6 +30,9 @@ pub(crate) struct Limits {
     pub intercept: bool,
 }
 
+/// Asked between passes whether to go on; its error ends the fit.
+pub(crate) type Ask<'a, E> = &'a (dyn Fn() -> Result<(), E> + Sync);
+
 /// A fitted linear score.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Score {
@@ -45,6 +48,8 @@ const LEAST_CURVATURE: f64 = 1e-6;
 const SWEEPS: usize = 1_000;
 /// Halvings of a step.
 const HALVINGS: usize = 40;
+/// Sweeps, or rows of a Cholesky factor, between two questions whether to go on.
+const UNASKED: usize = 8;
 
 impl Penalty {
     fn of(&self, coefficients: &[f64]) -> f64 {
@@ -54,13 +59,14 @@ impl Penalty {
 }
 
 /// Least squares: halves of squared errors.
-pub(crate) fn squared(
+pub(crate) fn squared<E: Send>(
     design: &Design,
     y: &[f64],
     weights: &[f64],
     penalty: Penalty,
     limits: Limits,
-) -> Score {
+    ask: Ask<'_, E>,
+) -> Result<Score, E> {
     let mut score = Score {
         intercept: 0.0,
         coefficients: vec![0.0; design.terms()],
@@ -77,24 +83,26 @@ pub(crate) fn squared(
             &score.coefficients,
             penalty,
             limits,
-        );
+            ask,
+        )?;
         let moved = step.length();
         score.add(&step, 1.0);
         if moved < limits.tol {
             break;
         }
     }
-    score
+    Ok(score)
 }
 
 /// The log loss of two classes; `y` is 0 or 1.
-pub(crate) fn logistic(
+pub(crate) fn logistic<E: Send>(
     design: &Design,
     y: &[f64],
     weights: &[f64],
     penalty: Penalty,
     limits: Limits,
-) -> Score {
+    ask: Ask<'_, E>,
+) -> Result<Score, E> {
     let rate: f64 = y.iter().zip(weights).map(|(y, w)| y * w).sum();
     let mut score = Score {
         intercept: if limits.intercept {
@@ -118,15 +126,23 @@ pub(crate) fn logistic(
             v.push(w * (p * (1.0 - p)).max(LEAST_CURVATURE));
             residual.push(w * (y - p));
         }
-        let step = step(design, &v, &residual, &score.coefficients, penalty, limits);
+        let step = step(
+            design,
+            &v,
+            &residual,
+            &score.coefficients,
+            penalty,
+            limits,
+            ask,
+        )?;
         let ahead = design.forward(step.intercept, &step.coefficients);
-        let size = search(&score, &step, penalty, |t| {
+        let size = search(&score, &step, penalty, ask, |t| {
             if t == 0.0 {
                 return loss(&eta);
             }
             let moved: Vec<f64> = eta.iter().zip(&ahead).map(|(e, a)| e + t * a).collect();
             loss(&moved)
-        });
+        })?;
         score.add(&step, size);
         for (eta, ahead) in eta.iter_mut().zip(&ahead) {
             *eta += size * ahead;
@@ -135,19 +151,20 @@ pub(crate) fn logistic(
             break;
         }
     }
-    score
+    Ok(score)
 }
 
 /// The log loss of several classes, each of which some row has; `y` holds class indices. One score per class, which
 /// softmax turns into probabilities.
-pub(crate) fn softmax(
+pub(crate) fn softmax<E: Send>(
     design: &Design,
     y: &[usize],
     classes: usize,
     weights: &[f64],
     penalty: Penalty,
     limits: Limits,
-) -> Vec<Score> {
+    ask: Ask<'_, E>,
+) -> Result<Vec<Score>, E> {
     let rows = design.rows();
     let mut share = vec![0.0; classes];
     for (&class, w) in y.iter().zip(weights) {
@@ -180,9 +197,10 @@ pub(crate) fn softmax(
                 residual.push(w * (f64::from(u8::from(y[row] == class)) - p));
             }
             let score = &scores[class];
-            let step = step(design, &v, &residual, &score.coefficients, penalty, limits);
+            let at = &score.coefficients;
+            let step = step(design, &v, &residual, at, penalty, limits, ask)?;
             let ahead = design.forward(step.intercept, &step.coefficients);
-            let size = search(score, &step, penalty, |t| {
+            let size = search(score, &step, penalty, ask, |t| {
                 let mut loss = 0.0;
                 for (row, w) in weights.iter().enumerate() {
                     let z = own[row] + t * ahead[row] - others[row];
@@ -190,7 +208,7 @@ pub(crate) fn softmax(
                     loss += w * (ln(1.0 + exp(-z.abs())) + z.max(0.0) - is * z);
                 }
                 loss
-            });
+            })?;
             scores[class].add(&step, size);
             for (eta, ahead) in eta[class * rows..].iter_mut().zip(&ahead) {
                 *eta += size * ahead;
@@ -202,7 +220,7 @@ pub(crate) fn softmax(
             break;
         }
     }
-    scores
+    Ok(scores)
 }
 
 /// Takes out what all classes have in common, which changes no probability and makes the penalty no larger.
@@ -267,7 +285,13 @@ impl Score {
 }
 
 /// The share of the step to take: all of it, or the first halving by which the objective does not rise.
-fn search(at: &Score, step: &Score, penalty: Penalty, loss: impl Fn(f64) -> f64) -> f64 {
+fn search<E>(
+    at: &Score,
+    step: &Score,
+    penalty: Penalty,
+    ask: Ask<'_, E>,
+    loss: impl Fn(f64) -> f64,
+) -> Result<f64, E> {
     let objective = |t: f64| {
         let moved = at.coefficients.iter().zip(&step.coefficients);
         let moved: Vec<f64> = moved.map(|(c, s)| c + t * s).collect();
@@ -278,25 +302,27 @@ fn search(at: &Score, step: &Score, penalty: Penalty, loss: impl Fn(f64) -> f64)
     let slack = 1e-13 * (1.0 + before.abs());
     let mut size = 1.0;
     for _ in 0..HALVINGS {
+        ask()?;
         if objective(size) <= before + slack {
-            return size;
+            return Ok(size);
         }
         size /= 2.0;
     }
-    0.0
+    Ok(0.0)
 }
 
 /// The step to the minimum of the quadratic with curvature `v` and negative slope `residual` per row.
-fn step(
+fn step<E: Send>(
     design: &Design,
     v: &[f64],
     residual: &[f64],
     at: &[f64],
     penalty: Penalty,
     limits: Limits,
-) -> Score {
+    ask: Ask<'_, E>,
+) -> Result<Score, E> {
     let terms = design.terms();
-    let moments = design.moments(v);
+    let moments = design.moments(v, ask)?;
     let mut products = moments.products;
     let (mut slope, free) = design.gradient(residual);
     if limits.intercept {
@@ -309,35 +335,51 @@ fn step(
             }
         }
     }
-    let coefficients = exact(&products, &slope, at, penalty)
-        .unwrap_or_else(|| descend(&products, &slope, at, penalty, limits.tol));
+    let coefficients = match exact(&products, &slope, at, penalty, ask)? {
+        Some(coefficients) => coefficients,
+        None => descend(&products, &slope, at, penalty, limits.tol, ask)?,
+    };
     let intercept = if limits.intercept {
         let moved = coefficients.iter().zip(&moments.sums);
         (free - moved.map(|(c, s)| c * s).sum::<f64>()) / moments.total
     } else {
         0.0
     };
-    Score {
+    Ok(Score {
         intercept,
         coefficients,
-    }
+    })
 }
 
 /// The step by a Cholesky factor, when there is no L1 part and no bound; none where the matrix is singular.
-fn exact(products: &[f64], slope: &[f64], at: &[f64], penalty: Penalty) -> Option<Vec<f64>> {
+fn exact<E>(
+    products: &[f64],
+    slope: &[f64],
+    at: &[f64],
+    penalty: Penalty,
+    ask: Ask<'_, E>,
+) -> Result<Option<Vec<f64>>, E> {
     if penalty.l1 > 0.0 || penalty.nonnegative {
-        return None;
+        return Ok(None);
     }
     let rows = slope.iter().zip(at);
     let right = rows.map(|(s, b)| s - penalty.l2 * b).collect();
-    solve(products.to_vec(), penalty.l2, right)
+    solve(products.to_vec(), penalty.l2, right, ask)
 }
 
 /// Solves `(matrix + ridge · 1) x = right` for a symmetric matrix by a Cholesky factor; none where it is singular.
-fn solve(mut factor: Vec<f64>, ridge: f64, right: Vec<f64>) -> Option<Vec<f64>> {
+fn solve<E>(
+    mut factor: Vec<f64>,
+    ridge: f64,
+    right: Vec<f64>,
+    ask: Ask<'_, E>,
+) -> Result<Option<Vec<f64>>, E> {
     let n = right.len();
     let largest = (0..n).map(|j| factor[j * n + j]).fold(0.0, f64::max) + ridge;
     for j in 0..n {
+        if j % UNASKED == 0 {
+            ask()?;
+        }
         factor[j * n + j] += ridge;
         for k in 0..=j {
             let (upper, lower) = factor.split_at(j * n);
@@ -349,7 +391,7 @@ fn solve(mut factor: Vec<f64>, ridge: f64, right: Vec<f64>) -> Option<Vec<f64>> 
             } else if left > 1e-10 * largest {
                 left.sqrt()
             } else {
-                return None;
+                return Ok(None);
             };
         }
     }
@@ -362,7 +404,7 @@ fn solve(mut factor: Vec<f64>, ridge: f64, right: Vec<f64>) -> Option<Vec<f64>> 
         let inner: f64 = (j + 1..n).map(|i| factor[i * n + j] * x[i]).sum();
         x[j] = (x[j] - inner) / factor[j * n + j];
     }
-    Some(x)
+    Ok(Some(x))
 }
 
 /// Terms up to which the active ones are solved for together.
@@ -416,7 +458,7 @@ impl Descent<'_> {
 
     /// Moves all active coefficients together towards the minimum for their signs, up to where the first one would change
     /// its sign. Where terms are nearly collinear this goes in one step where single ones need thousands.
-    fn together(&mut self, active: &[usize]) {
+    fn together<E>(&mut self, active: &[usize], ask: Ask<'_, E>) -> Result<(), E> {
         let n = self.beta.len();
         let active: Vec<usize> = active
             .iter()
@@ -424,7 +466,7 @@ impl Descent<'_> {
             .filter(|&j| self.beta[j] != 0.0)
             .collect();
         if active.is_empty() || active.len() > SOLVED {
-            return;
+            return Ok(());
         }
         let mut matrix = Vec::with_capacity(active.len() * active.len());
         for &j in &active {
@@ -434,8 +476,8 @@ impl Descent<'_> {
         let right = active
             .iter()
             .map(|&j| self.slope[j] - l2 * self.beta[j] - l1 * self.beta[j].signum());
-        let Some(step) = solve(matrix, l2, right.collect()) else {
-            return;
+        let Some(step) = solve(matrix, l2, right.collect(), ask)? else {
+            return Ok(());
         };
         let (mut share, mut first) = (1.0, None);
         for (&j, step) in active.iter().zip(&step) {
@@ -455,12 +497,20 @@ impl Descent<'_> {
             };
             self.set(j, new);
         }
+        Ok(())
     }
 }
 
 /// The step by cyclic coordinate descent: all terms, then those that are not zero, now and then all of these together,
 /// until they rest, and again.
-fn descend(products: &[f64], slope: &[f64], at: &[f64], penalty: Penalty, tol: f64) -> Vec<f64> {
+fn descend<E>(
+    products: &[f64],
+    slope: &[f64],
+    at: &[f64],
+    penalty: Penalty,
+    tol: f64,
+    ask: Ask<'_, E>,
+) -> Result<Vec<f64>, E> {
     let n = slope.len();
     let small = (0.01 * tol).max(1e-13);
     let mut descent = Descent {
@@ -471,6 +521,7 @@ fn descend(products: &[f64], slope: &[f64], at: &[f64], penalty: Penalty, tol: f
     };
     let mut sweeps = 0;
     while sweeps < SWEEPS {
+        ask()?;
         let mut moved: f64 = 0.0;
         for j in 0..n {
             moved = moved.max(descent.visit(j));
@@ -489,10 +540,14 @@ fn descend(products: &[f64], slope: &[f64], at: &[f64], penalty: Penalty, tol: f
                 moved = moved.max(descent.visit(j));
             }
             sweeps += 1;
+            if sweeps % UNASKED == 0 {
+                ask()?;
+            }
             if round % BETWEEN == 0 && moved >= small {
-                descent.together(&active);
+                descent.together(&active, ask)?;
             }
         }
     }
-    descent.beta.iter().zip(at).map(|(b, a)| b - a).collect()
+    let moved = descent.beta.iter().zip(at);
+    Ok(moved.map(|(b, a)| b - a).collect())
 }

@@ -68,7 +68,7 @@ fn fit(
         rows: &rows,
         weights,
         fills: &fills,
-        go_on: None,
+        limit: None,
     };
     net.fit_linear(&data).unwrap()
 }
@@ -239,7 +239,7 @@ fn too_many_columns_are_refused_with_their_number() {
         rows: &rows,
         weights: None,
         fills: &[f64::NAN; 30],
-        go_on: None,
+        limit: None,
     };
     let error = net(json!({})).fit_linear(&data).unwrap_err().to_string();
     assert!(

@@ -180,6 +180,25 @@ impl Tree {
         left
     }
 
+    /// Gives back the room that growing left over.
+    pub(crate) fn shrink(&mut self) {
+        self.nodes.shrink_to_fit();
+        self.numbers.shrink_to_fit();
+        self.sets.shrink_to_fit();
+        self.values.shrink_to_fit();
+        self.covers.shrink_to_fit();
+    }
+
+    /// Bytes that the tree takes, once it is shrunk.
+    pub(crate) fn bytes(&self) -> usize {
+        size_of::<Tree>()
+            + size_of_val(&self.nodes[..])
+            + size_of_val(&self.numbers[..])
+            + size_of_val(&self.sets[..])
+            + size_of_val(&self.values[..])
+            + size_of_val(&self.covers[..])
+    }
+
     /// Sets the numbers of the leaf `node`.
     pub(crate) fn set_leaf(&mut self, node: usize, values: &[f64]) {
         if self.width == 1 {

@@ -362,7 +362,7 @@ fn predict(
         rows: &rows,
         weights: None,
         fills: &fills,
-        go_on: None,
+        limit: None,
     };
     let model = learner.fit(&data, Seed::root(seed)).unwrap();
     model.predict_rows(features, &rows, &fills)
@@ -447,7 +447,7 @@ fn early_stopping_keeps_the_best_round() {
             rows: &rows,
             weights: None,
             fills: &fills,
-            go_on: None,
+            limit: None,
         };
         let trees = |rounds, patience| {
             let params = GbtParams {
@@ -531,7 +531,7 @@ fn forests_stop_where_all_targets_are_equal() {
         rows: &rows,
         weights: None,
         fills: &[f64::NAN; 2],
-        go_on: None,
+        limit: None,
     };
     let forest = ForestParams::default().build().unwrap();
     let saved = forest.fit(&data, Seed::root(1)).unwrap().save().unwrap();
@@ -594,7 +594,7 @@ fn covers_count_the_training_rows() {
             rows: &rows,
             weights: Some(&weights),
             fills: &fills,
-            go_on: None,
+            limit: None,
         };
         let forest = ForestParams {
             n_estimators: 3,
@@ -646,7 +646,7 @@ fn the_view_predicts_as_the_tree() {
         rows: &rows,
         weights: None,
         fills: &fills,
-        go_on: None,
+        limit: None,
     };
     let params = ForestParams {
         n_estimators: 4,
@@ -689,7 +689,7 @@ fn leaves_divided_side_by_side_give_the_same_trees() {
         rows: &rows,
         weights: None,
         fills: &[f64::NAN; 2],
-        go_on: None,
+        limit: None,
     };
     for (max_leaves, max_depth, depth_wise) in
         [(2, 0, false), (7, 0, false), (40, 4, false), (13, 0, true)]

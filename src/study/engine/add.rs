@@ -9,7 +9,8 @@ use super::{Shown, Study, StudyError};
 use crate::study::record::TrialRecord;
 use crate::study::space::{Assignment, Params};
 
-/// The system attribute of a trial that was added, not drawn: `{"study", "number"}` of what it was.
+/// The system attribute of a trial that was added, not drawn: `{"study", "number"}` of what it was, and as `origin` the
+/// number that it was first run under, should it have been added there too.
 pub const ADDED: &str = "automl:added";
 
 impl Study {
@@ -41,7 +42,10 @@ impl Study {
             params: self.in_own_domains(&trial.params).map_err(refuse)?,
             ..trial.clone()
         };
-        let source = json!({"study": from, "number": trial.number});
+        let before = record.system_attrs.get(ADDED);
+        let origin = before.and_then(|source| source["origin"].as_u64());
+        let origin = origin.unwrap_or(trial.number);
+        let source = json!({"study": from, "number": trial.number, "origin": origin});
         record.system_attrs.insert(ADDED.to_owned(), source);
         self.storage.write_trial(&self.name, &record)?;
         let number = record.number;

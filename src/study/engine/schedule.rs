@@ -116,7 +116,6 @@ impl Study {
                         for mut trial in trials {
                             pause = SHORTEST_PAUSE;
                             if alone {
-                                trial.restart_time();
                                 let values = objective::run(objective, &mut trial);
                                 let ran = (trial, values, self.clock.now());
                                 if let Err(error) = self.finish_all(vec![ran]) {
@@ -126,8 +125,6 @@ impl Study {
                             }
                             let (sender, clock) = (sender.clone(), Arc::clone(&self.clock));
                             scope.spawn_fifo(move |_| {
-                                // Its time begins when it runs, not while it waits for a thread.
-                                trial.restart_time();
                                 let values = objective::run(objective, &mut trial);
                                 // The receiver outlives the scope.
                                 let _ = sender.send((trial, values, clock.now()));

@@ -808,6 +808,36 @@ fn a_trial_that_takes_too_long_fails_and_the_study_goes_on() {
 }
 
 #[test]
+fn a_trial_is_not_charged_for_another_that_its_thread_took_up() {
+    let clock = Arc::new(ManualClock::default());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let within = AtomicU64::new(0);
+    let (seconds, trials) = ([6.0, 7.0, 8.0, 20.0], 4);
+    let study = pool.unwrap().install(|| {
+        let study = Study::builder("s")
+            .concurrency(2)
+            .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+            .trial_timeout(Duration::from_secs(10));
+        let mut study = study.open().unwrap();
+        let ended = study.optimize(Budget::trials(trials), |trial| {
+            within.fetch_add(1, Ordering::SeqCst);
+            clock.advance(seconds[trial.number() as usize]);
+            // As a thread does that waits for its folds: it takes up the other trial.
+            while rayon::yield_now() == Some(rayon::Yield::Executed) {
+                assert!(within.load(Ordering::SeqCst) > 1, "it took up nothing");
+            }
+            trial.check()?;
+            Ok(1.0)
+        });
+        ended.unwrap();
+        study
+    });
+    let states: Vec<TrialState> = study.trials().iter().map(|t| t.state).collect();
+    let (done, failed) = (TrialState::Complete, TrialState::Fail);
+    assert_eq!(states, [done, done, done, failed]);
+}
+
+#[test]
 fn a_study_goes_on_only_with_its_own_pruner() {
     use crate::study::pruner;
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());

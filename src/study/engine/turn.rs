@@ -12,7 +12,8 @@ use crate::study::objective::{Stop, Values};
 use crate::study::record::{TrialRecord, TrialState};
 use crate::study::space::Value;
 use crate::study::storage::{Claim, Lease, Write, Wrote};
-use crate::study::trial::{TimeLimit, Trial, TrialError};
+use crate::study::time_limit::TimeLimit;
+use crate::study::trial::{Trial, TrialError};
 
 use super::{DRAWN_BY, FAIL_REASON, Progress, Study, StudyError, fixed_params};
 

@@ -2,9 +2,11 @@
 //! Wolpert, "Stacked generalization" (1992), Breiman, "Stacked regressions" (1996). The penalty's weight is the one that does
 //! best when each fold is predicted from the others.
 
+use std::convert::Infallible;
+
 use crate::data::table::Task;
 use crate::learn::ensemble::{Blend, BlendScore, link};
-use crate::learn::linear::{Design, Limits, Penalty, Score, logistic, squared};
+use crate::learn::linear::{Ask, Design, Limits, Penalty, Score, logistic, squared};
 use crate::learn::metric::MetricError;
 use crate::stats::special::ln;
 
@@ -139,6 +141,9 @@ fn solve(
     Blend::Linear { scores }
 }
 
+/// Blends are small: nothing ends their fits.
+const UNLIMITED: Ask<'static, Infallible> = &|| Ok(());
+
 /// The log loss of one class against the rest.
 fn shares(
     columns: Vec<Vec<f64>>,
@@ -164,7 +169,9 @@ fn shares(
             coefficients: vec![0.0; columns.len()],
         };
     }
-    logistic(&Design::dense(rows, columns), &y, weights, penalty, limits)
+    let design = Design::dense(rows, columns);
+    let Ok(score) = logistic(&design, &y, weights, penalty, limits, UNLIMITED);
+    score
 }
 
 /// Least squares in units of the target, so that the penalty means the same for any.
@@ -186,7 +193,7 @@ fn numbers(
     }
     let y: Vec<f64> = truth.iter().map(|t| (t - mean) / unit).collect();
     let design = Design::dense(truth.len(), columns);
-    let mut score = squared(&design, &y, weights, penalty, limits);
+    let Ok(mut score) = squared(&design, &y, weights, penalty, limits, UNLIMITED);
     let sum: f64 = score.coefficients.iter().sum();
     // Back in the target's own units: mean + unit · (b + Σ w (p − mean) / unit).
     score.intercept = mean + unit * score.intercept - mean * sum;

@@ -11,14 +11,16 @@ use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 
+use super::earlier::{Earlier, own};
 use crate::cli::output::{self};
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg};
 use crate::fsio;
 use crate::registry::host;
 use crate::study::storage::Storage as _;
-use crate::study::{Budget, Ended, Study, StudyError};
+use crate::study::{Budget, Ended, Study, StudyError, TrialRecord};
 use crate::tracking::Store;
+use crate::tune::adopt::{Differs, difference, origin};
 use crate::tune::experiment::Experiment;
 use crate::tune::job::Job;
 
@@ -30,6 +32,7 @@ use version::{check_gate, gate, register};
   automl study configs/churn.yaml
   automl study configs/churn.yaml --trials 200          continue the same study to 200 trials
   automl study configs/churn.yaml --threads 1           the same trials and model, more slowly
+  automl study wider.yaml --from churn --without 3,17   begin with its trials, but for two
   automl study configs/ensemble.yaml                    the final model from many trials, calibrated
   automl study configs/csv.yaml --data my.csv --name my-study --format json")]
 pub(crate) struct StudyArgs {
@@ -52,6 +55,8 @@ pub(crate) struct StudyArgs {
     /// The study's name, in place of the experiment's.
     #[arg(long)]
     name: Option<String>,
+    #[command(flatten)]
+    earlier: Earlier,
     /// Threads to use; all processors when not given. The result does not depend on it.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -109,13 +114,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
             eprintln!("{line}");
         }
     }
-    for point in job
-        .experiment
-        .search
-        .enqueue
-        .iter()
-        .skip(study.trials().len())
-    {
+    for point in job.experiment.search.enqueue.iter().skip(own(&study)) {
         study.enqueue(point.iter().map(|(k, v)| (k.clone(), v.clone())))?;
     }
 
@@ -194,7 +193,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
         );
     }
     let outcome = job.finish(study.trials(), &best, &|trial| {
-        predictions.read(trial.number, &job.key(trial.number, &trial.params))
+        predictions.read(trial.number, &job.key(origin(trial), &trial.params))
     })?;
     let version = register(&job, &store, &best, &outcome, &gate)?;
     let result = Report {
@@ -254,6 +253,8 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
             }
         }
     }
+    let earlier = args.earlier.trials(store, name)?;
+    let before = comparable(job, store, args)?;
     let sampler = experiment.sampler().map_err(anyhow::Error::msg)?;
     let mut builder = Study::builder(name);
     for stopper in experiment.stoppers().map_err(anyhow::Error::msg)? {
@@ -289,28 +290,29 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
     ] {
         study.set_attr(key, value)?;
     }
+    let adopt = |trial: &TrialRecord| job.adopt(&before, trial);
+    args.earlier.add(&mut study, &earlier, &adopt)?;
     Ok(study)
 }
 
-/// The first key in which two objects differ, as in `cv.folds`, with both values.
-fn difference(before: &Json, now: &Json) -> Option<(String, Json, Json)> {
-    let (Json::Object(before), Json::Object(now)) = (before, now) else {
-        return None;
+/// The fingerprint of the study of `--from`, whose scores must mean the same as those of this one.
+fn comparable(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Json> {
+    let Some(from) = args.earlier.study() else {
+        return Ok(Json::Null);
     };
-    let keys = before
-        .keys()
-        .chain(now.keys().filter(|k| !before.contains_key(*k)));
-    let (key, was, is) = keys
-        .map(|k| {
-            (
-                k,
-                before.get(k).unwrap_or(&Json::Null),
-                now.get(k).unwrap_or(&Json::Null),
-            )
-        })
-        .find(|(_, was, is)| was != is)?;
-    match difference(was, is) {
-        Some((inner, was, is)) => Some((format!("{key}.{inner}"), was, is)),
-        None => Some((key.clone(), was.clone(), is.clone())),
-    }
+    let known = store.storage().load_study(from)?;
+    let attrs = known.map(|known| known.user_attrs).unwrap_or_default();
+    let seed = attrs.get("seed").and_then(Json::as_u64);
+    let (Some(before), Some(seed)) = (attrs.get(FINGERPRINT), seed) else {
+        bail!(
+            "--from: study `{from}` is not of an experiment file, so its scores cannot be compared with those of this one; `automl studies` lists what there is"
+        );
+    };
+    job.comparable(before, seed).map_err(|differs| {
+        let Differs { key, was, .. } = &differs;
+        anyhow::anyhow!(
+            "--from: study `{from}` does not go with this experiment: {differs}; set `{key}` to {was}, or leave out `--from`"
+        )
+    })?;
+    Ok(before.clone())
 }
