@@ -106,10 +106,27 @@ pub fn sha256(bytes: &[u8]) -> String {
         .collect()
 }
 
+/// The name of the machine, as far as system and environment tell.
+pub fn host() -> String {
+    let from_file = |path: &str| std::fs::read_to_string(path).ok();
+    let from_env = |key: &str| std::env::var(key).ok();
+    [
+        from_file("/proc/sys/kernel/hostname"),
+        from_file("/etc/hostname"),
+        from_env("HOSTNAME"),
+        from_env("COMPUTERNAME"),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|name| name.trim().to_owned())
+    .find(|name| !name.is_empty())
+    .unwrap_or_else(|| "unknown".to_owned())
+}
+
 /// An exclusive lock on a file, held until dropped or until the process ends in whatever way.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -122,10 +139,19 @@ impl Lock {
             .open(path)
             .map_err(|e| FileError::new("cannot open lock", path, e))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Lock { _file: file })),
+            Ok(()) => Ok(Some(Lock { file })),
             Err(fs::TryLockError::WouldBlock) => Ok(None),
             Err(fs::TryLockError::Error(e)) => Err(FileError::new("cannot lock", path, e)),
         }
+    }
+
+    /// Makes `bytes` the content of the lock's file, for others to read who holds it.
+    pub fn write(&self, bytes: &[u8], path: &Path) -> Result<(), FileError> {
+        let written = self
+            .file
+            .set_len(0)
+            .and_then(|()| (&self.file).write_all(bytes));
+        written.map_err(|e| FileError::new("cannot write", path, e))
     }
 }
 

@@ -38,6 +38,8 @@ enum Command {
     Study(commands::study::StudyArgs),
     /// Optimize a program of your own, in any language.
     Optimize(commands::optimize::OptimizeArgs),
+    /// Run trials of a study that another process leads, on any machine.
+    Worker(commands::worker::WorkerArgs),
     /// Begin the next trial of a space file and print it, for scripts.
     Ask(commands::ask_tell::AskArgs),
     /// End a trial of `ask` with its value or the reason why there is none.
@@ -127,6 +129,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ending = match cli.command {
         Command::Study(args) => commands::study::run(args),
         Command::Optimize(args) => commands::optimize::run(args),
+        Command::Worker(args) => commands::worker::run(args),
         Command::Ask(args) => commands::ask_tell::ask(args),
         Command::Tell(args) => commands::ask_tell::tell(args),
         Command::Importance(args) => commands::importance::run(args),

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::db::DbError;
-use crate::fsio::{FileError, Lock};
+use crate::fsio::{FileError, Lock, host};
 use crate::tracking::{Store, TrackingError};
 
 pub use gate::{Comparison, Gate, GateReport, GateRow, Rule, evaluate};
@@ -346,21 +346,4 @@ fn user() -> String {
         .into_iter()
         .find_map(|key| std::env::var(key).ok().filter(|v| !v.is_empty()))
         .unwrap_or_else(|| "unknown".to_owned())
-}
-
-/// The name of the machine, as far as system and environment tell.
-pub fn host() -> String {
-    let from_file = |path: &str| std::fs::read_to_string(path).ok();
-    let from_env = |key: &str| std::env::var(key).ok();
-    [
-        from_file("/proc/sys/kernel/hostname"),
-        from_file("/etc/hostname"),
-        from_env("HOSTNAME"),
-        from_env("COMPUTERNAME"),
-    ]
-    .into_iter()
-    .flatten()
-    .map(|name| name.trim().to_owned())
-    .find(|name| !name.is_empty())
-    .unwrap_or_else(|| "unknown".to_owned())
 }

@@ -5,7 +5,7 @@
 //!   automl.db     studies, trials, the model registry (SQLite)
 //!   artifacts/    files, each replaced atomically and known by its sha256
 //!   predictions/  out-of-fold predictions of complete trials; safe to delete, they are made again when needed
-//!   locks/        who runs which study; empty files, safe to delete when nothing runs
+//!   locks/        who runs which study, and which processes live; safe to delete when nothing runs
 //! ```
 //!
 //! A store whose place is a URL (`postgres://…`) has its database there, shared by many machines, and a folder with the
@@ -15,6 +15,7 @@
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 
 mod artifacts;
+mod member;
 mod predictions;
 
 use std::fmt::Write as _;
@@ -27,6 +28,7 @@ use crate::fsio::{self, FileError, Lock};
 use crate::study::storage::sqlite::SqliteStorage;
 
 pub use artifacts::{Artifact, Artifacts};
+pub use member::Member;
 pub use predictions::Predictions;
 
 /// The folder that is used when none is named.
@@ -77,6 +79,12 @@ pub enum TrackingError {
         /// The lock file.
         lock: PathBuf,
     },
+    /// The lock of this process cannot be had.
+    #[error("the lock `{}` is held by another process; is the folder shared with another machine of the same name?", lock.display())]
+    Member {
+        /// The lock file.
+        lock: PathBuf,
+    },
     /// A name that leads out of the store, or cannot be a file name everywhere.
     #[error(
         "`{path}` cannot name an artifact: {what}; use a relative path such as `models/churn/model.json`"
@@ -110,6 +118,7 @@ pub enum TrackingError {
 pub struct Store {
     /// The folder or URL as a person would name it, without a password.
     place: String,
+    shared: bool,
     folder: PathBuf,
     db: Arc<Db>,
     storage: Arc<SqliteStorage>,
@@ -185,15 +194,14 @@ impl Store {
     }
 
     fn on(db: Db, place: &Path, files: &Path) -> Result<Store, TrackingError> {
-        let place = match url(place)? {
-            Some(_) => db.path(),
-            None => place,
-        };
+        let shared = url(place)?.is_some();
+        let place = if shared { db.path() } else { place };
         let place = place.display().to_string();
         let db = Arc::new(db);
         let storage = Arc::new(SqliteStorage::with_db(Arc::clone(&db))?);
         Ok(Store {
             place,
+            shared,
             folder: files.to_owned(),
             db,
             storage,
@@ -208,6 +216,11 @@ impl Store {
     /// The folder with artifacts, predictions and locks.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether processes of other machines may use the store: its database is on a server.
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
     /// The database, for rooms that keep tables of their own in it.

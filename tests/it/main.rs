@@ -22,6 +22,8 @@ mod postgres;
 mod postgres_faults;
 #[cfg(feature = "postgres")]
 mod postgres_server;
+#[cfg(feature = "postgres")]
+mod postgres_workers;
 mod predict_agrees;
 mod problems;
 mod program;
@@ -30,3 +32,4 @@ mod rounds;
 mod samplers;
 mod sequence;
 mod store_crash;
+mod workers;

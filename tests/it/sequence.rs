@@ -19,7 +19,7 @@ use crate::program::{Desk, config_path};
 const TRIALS: usize = 24;
 
 /// A desk with an experiment on the example table, of `TRIALS` short trials with conditions and two learners.
-fn desk() -> Desk {
+pub fn desk() -> Desk {
     desk_with("random_forest, gbt", "")
 }
 
@@ -54,7 +54,7 @@ search:
 
 /// What must be the same: of each trial all but times and memory, and the hash of the model.
 #[derive(Debug, PartialEq)]
-struct Result {
+pub struct Result {
     trials: Vec<Json>,
     best: Json,
     holdout: Json,
@@ -63,7 +63,7 @@ struct Result {
 }
 
 /// Runs the study in `store` to its end.
-fn finish(desk: &Desk, store: &str, more: &[&str]) -> Result {
+pub fn finish(desk: &Desk, store: &str, more: &[&str]) -> Result {
     let mut args = vec![
         "study", "e.yaml", "--store", store, "--quiet", "--format", "json",
     ];

@@ -23,6 +23,14 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
+    /// No trials of any study.
+    pub fn none() -> Self {
+        Earlier {
+            from: None,
+            without: Vec::new(),
+        }
+    }
+
     /// The study that is begun with, if there is one.
     pub fn study(&self) -> Option<&str> {
         self.from.as_deref()

@@ -11,11 +11,13 @@ use indicatif::ProgressBar;
 use serde_json::{Value as Json, json};
 
 use super::earlier::{Earlier, own};
+use super::invitation::{Invitation, LeaseArg, Objective};
 use super::trials::{counts, document, drawn_by, number, params, value_names};
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg, output};
 use crate::fsio;
-use crate::registry::host;
+use crate::fsio::host;
+use crate::study::engine::Share;
 use crate::study::{
     Budget, Ended, Space, Study, StudyBuilder, StudyError, TrialRecord, TrialState, hypervolume,
 };
@@ -59,6 +61,8 @@ pub(crate) struct OptimizeArgs {
     /// How many trials run at the same moment, at most `--concurrency`. The result does not depend on it.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    #[command(flatten)]
+    lease: LeaseArg,
     /// Write every trial to this file, one JSON line each.
     #[arg(long, value_name = "FILE")]
     history: Option<PathBuf>,
@@ -80,21 +84,21 @@ pub(crate) struct Settings {
     pub(super) store: StoreArg,
     /// The study's name; that of the space file without its ending when not given.
     #[arg(long)]
-    name: Option<String>,
+    pub(super) name: Option<String>,
     /// The seed of every random decision.
     #[arg(long, default_value_t = 0)]
-    seed: u64,
+    pub(super) seed: u64,
     /// What proposes parameters; `automl list samplers` shows the names.
     #[arg(long, value_name = "NAME")]
-    sampler: Option<String>,
+    pub(super) sampler: Option<String>,
     /// What stops trials that report and are not worth their cost; `automl list pruners` shows the names.
     #[arg(long, value_name = "NAME")]
-    pruner: Option<String>,
+    pub(super) pruner: Option<String>,
     #[command(flatten)]
-    earlier: Earlier,
+    pub(super) earlier: Earlier,
     /// How many trials run at once, which is part of what the study is; 1 when the file says nothing.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    concurrency: Option<u16>,
+    pub(super) concurrency: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -105,6 +109,8 @@ enum ResultFormat {
 
 /// A space file with what was typed over it.
 pub(super) struct Problem {
+    /// The space file as it was read.
+    pub(super) text: String,
     pub(super) file: SpaceFile,
     pub(super) space: Space,
     pub(super) name: String,
@@ -118,7 +124,18 @@ impl Problem {
         let Ok(text) = String::from_utf8(fsio::read(path)?) else {
             bail!("{shown}: this is not UTF-8 text")
         };
-        let (mut file, space) = SpaceFile::parse(&text, &shown)?;
+        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
+        Self::parse(text, &shown, stem, settings)
+    }
+
+    /// The space file `text`, which messages call `shown`.
+    pub(super) fn parse(
+        text: String,
+        shown: &str,
+        stem: Option<String>,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        let (mut file, space) = SpaceFile::parse(&text, shown)?;
         if let Some(sampler) = &settings.sampler {
             file.sampler = SamplerSpec::new(sampler);
             let made = file.sampler.build("--sampler");
@@ -132,9 +149,9 @@ impl Problem {
         if let Some(concurrency) = settings.concurrency {
             file.concurrency = concurrency.into();
         }
-        let stem = path.file_stem().map(|s| s.to_string_lossy().into_owned());
         let name = settings.name.clone().or(stem).unwrap_or_default();
         Ok(Problem {
+            text,
             file,
             space,
             name,
@@ -158,9 +175,16 @@ impl Problem {
     }
 
     /// Creates or continues the study and notes what it is.
-    pub(super) fn open(&self, store: &Store, verb: &str, path: &Path) -> anyhow::Result<Study> {
+    pub(super) fn open(
+        &self,
+        store: &Store,
+        share: Share,
+        verb: &str,
+        path: &Path,
+    ) -> anyhow::Result<Study> {
         let earlier = self.earlier.trials(store, &self.name)?;
-        let mut study = self.builder(store)?.open().map_err(|error| match error {
+        let builder = self.builder(store)?.share(share);
+        let mut study = builder.open().map_err(|error| match error {
             StudyError::Differs { .. } | StudyError::SpaceDiffers { .. } => anyhow::anyhow!(
                 "{error}\nhint: `automl {verb} {} --name {}-2 …` begins another study",
                 path.display(),
@@ -226,9 +250,23 @@ pub(crate) fn run(args: OptimizeArgs) -> anyhow::Result<Ending> {
 
     let store = args.settings.store.open()?;
     let _lock = store.lock_study(&problem.name)?;
-    let mut study = problem.open(&store, "optimize", &args.space)?;
+    let member = store.join()?;
+    let mut share = args.lease.leading(&member, &store)?;
+    share.at_once = workers;
+    let mut study = problem.open(&store, share, "optimize", &args.space)?;
     study.set_attr("command", json!(args.command))?;
     let total = args.trials.unwrap_or(problem.file.trials);
+    let objective = Objective::Program {
+        text: problem.text.clone(),
+        seed: args.settings.seed,
+        sampler: args.settings.sampler.clone(),
+        pruner: args.settings.pruner.clone(),
+        concurrency,
+        command: args.command.clone(),
+        trial_timeout: args.trial_timeout,
+        trial_memory: args.trial_memory,
+    };
+    Invitation::new(total, objective).offer(&mut study)?;
     let bar = Bar::new(total, study.progress().finished(), args.quiet);
     let bar = {
         let _ = drawn.set(bar.handle());

@@ -11,9 +11,10 @@ use crate::cli::output::print_line;
 use crate::cli::{Ending, StoreArg};
 use crate::data::table::Task;
 use crate::fsio;
+use crate::fsio::host;
 use crate::learn::metric::{self, Goal};
 use crate::learn::pipeline::Pipeline;
-use crate::registry::{DatasetRef, NewVersion, Primary, Registry, Rule, Source, host};
+use crate::registry::{DatasetRef, NewVersion, Primary, Registry, Rule, Source};
 use crate::study::record::Direction;
 
 #[derive(Debug, Args)]

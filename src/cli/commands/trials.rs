@@ -1,5 +1,6 @@
 //! `automl studies`, `trials`, `best`, `show`: reading what a store holds.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write as _};
 
 use anyhow::bail;
@@ -119,8 +120,9 @@ pub(crate) fn studies(args: StudiesArgs) -> anyhow::Result<Ending> {
 
 pub(crate) fn trials(args: TrialsArgs) -> anyhow::Result<Ending> {
     let (study, trials) = load(&args.store, &args.study)?;
+    let stale = stale(&args.store, &args.study)?;
     if args.format == Format::Json {
-        return print_documents(&trials);
+        return print_documents(&trials, &stale);
     }
     let mut names: Vec<&str> = Vec::new();
     for trial in &trials {
@@ -137,7 +139,10 @@ pub(crate) fn trials(args: TrialsArgs) -> anyhow::Result<Ending> {
             .finished
             .zip(trial.started)
             .map(|(f, s)| f.seconds_since(s));
-        let mut row = vec![trial.number.to_string(), state(trial.state).to_owned()];
+        let mut row = vec![
+            trial.number.to_string(),
+            shown_state(trial, &stale).to_owned(),
+        ];
         for at in 0..study.directions.len() {
             row.push(match trial.values.get(at) {
                 Some(v) if table => output::score(*v),
@@ -202,7 +207,10 @@ pub(crate) fn best(args: BestArgs) -> anyhow::Result<Ending> {
 pub(crate) fn show(args: ShowArgs) -> anyhow::Result<Ending> {
     let (_, trials) = load(&args.store, &args.study)?;
     match trials.get(args.number as usize) {
-        Some(trial) => print_one(trial, args.format),
+        Some(trial) => {
+            let stale = stale(&args.store, &args.study)?;
+            print_with(trial, shown_state(trial, &stale), args.format)
+        }
         None if trials.is_empty() => bail!("study `{}` has no trials yet", args.study),
         None => bail!(
             "study `{}` has no trial {}; its trials are 0 to {}",
@@ -237,6 +245,20 @@ pub(super) fn load(
     };
     let trials = storage.load_trials(name)?;
     Ok((study, trials))
+}
+
+/// The trials that run and whose process was silent for longer than their lease: STALE, until another takes them over.
+fn stale(store: &StoreArg, name: &str) -> anyhow::Result<BTreeSet<u64>> {
+    let leases = store.open_existing()?.storage().leases(name)?;
+    let lapsed = leases.iter().filter(|held| held.has_lapsed());
+    Ok(lapsed.map(|held| held.number).collect())
+}
+
+fn shown_state(trial: &TrialRecord, stale: &BTreeSet<u64>) -> &'static str {
+    match trial.state {
+        TrialState::Running if stale.contains(&trial.number) => "STALE",
+        other => state(other),
+    }
 }
 
 fn best_of<'a>(study: &StudyRecord, trials: &'a [TrialRecord]) -> Option<&'a TrialRecord> {
@@ -337,11 +359,13 @@ pub(super) fn document(trial: &TrialRecord) -> Json {
 }
 
 /// One array, a trial per line, written as it goes.
-fn print_documents(trials: &[TrialRecord]) -> anyhow::Result<Ending> {
+fn print_documents(trials: &[TrialRecord], stale: &BTreeSet<u64>) -> anyhow::Result<Ending> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     for (i, trial) in trials.iter().enumerate() {
         out.write_all(if i == 0 { b"[" } else { b",\n" })?;
-        serde_json::to_writer(&mut out, &document(trial))?;
+        let mut document = document(trial);
+        document["state"] = shown_state(trial, stale).into();
+        serde_json::to_writer(&mut out, &document)?;
     }
     out.write_all(if trials.is_empty() { b"[]\n" } else { b"]\n" })?;
     out.flush()?;
@@ -349,13 +373,19 @@ fn print_documents(trials: &[TrialRecord]) -> anyhow::Result<Ending> {
 }
 
 pub(super) fn print_one(trial: &TrialRecord, format: Format) -> anyhow::Result<Ending> {
+    print_with(trial, state(trial.state), format)
+}
+
+fn print_with(trial: &TrialRecord, state: &str, format: Format) -> anyhow::Result<Ending> {
     if format == Format::Json {
-        output::print_json(&document(trial))?;
+        let mut document = document(trial);
+        document["state"] = state.into();
+        output::print_json(&document)?;
         return Ok(Ending::Done);
     }
     let mut rows = vec![
         vec!["number".to_owned(), trial.number.to_string()],
-        vec!["state".to_owned(), state(trial.state).to_owned()],
+        vec!["state".to_owned(), state.to_owned()],
     ];
     let values: Vec<String> = trial.values.iter().map(f64::to_string).collect();
     let mut push = |name: &str, value: String| rows.push(vec![name.to_owned(), value]);

@@ -41,7 +41,7 @@ use super::record::{Attrs, Direction, TrialRecord, TrialState};
 use super::sampler::Sampler;
 use super::space::{Params, Value};
 use super::stopper::Stopper;
-use super::storage::{Storage, StorageError};
+use super::storage::{Claim, Lease, Storage, StorageError, Write, Wrote};
 use super::trial::{Trial, View, constrain};
 use super::visited::Visited;
 
@@ -284,8 +284,14 @@ impl Study {
         self.advance();
     }
 
+    /// The lease under which this process runs a trial, if it does and shares the study.
+    pub fn lease(&self, number: u64) -> Option<Lease> {
+        self.sharing.as_ref()?.held(number)
+    }
+
     /// Ends a trial that another process asked for, knowing no more than the storage does. What the study's settings
-    /// are does not matter, since a result is no decision of the study. `constraints` are the values of its constraints,
+    /// are does not matter, since a result is no decision of the study. With a `token` it counts only if the trial's lease
+    /// still has it, so only if nobody has taken the trial over. `constraints` are the values of its constraints,
     /// if it has any; see [`Trial::constrain`]. If one is NaN, the trial has failed.
     ///
     /// # Errors
@@ -295,6 +301,7 @@ impl Study {
         clock: &dyn Clock,
         study: &str,
         number: u64,
+        token: Option<u64>,
         outcome: Result<Vec<f64>, Stop>,
         constraints: Option<Vec<f64>>,
     ) -> Result<TrialRecord, StudyError> {
@@ -317,14 +324,29 @@ impl Study {
                 study: study.to_owned(),
             });
         }
+        let held = storage.leases(study)?.into_iter();
+        let lease = held
+            .map(|held| (held.number, held.lease))
+            .find(|held| held.0 == number);
+        let lease = lease.map(|(_, lease)| lease);
+        let held = lease.as_ref().map(|lease| lease.token);
+        if token.is_some() && token != held {
+            return Err(StudyError::TakenOver { number });
+        }
         let constrained = match constraints {
             Some(values) => constrain(&mut record, values),
             None => Ok(()),
         };
         let outcome = outcome.and_then(|values| Ok(constrained.map(|()| Values(values))?));
         conclude(&mut record, outcome, stored.directions.len(), clock.now());
-        storage.write_trial(study, &record)?;
-        Ok(record)
+        let write = Write {
+            trial: &record,
+            claim: lease.as_ref().map_or(Claim::Alone, Claim::End),
+        };
+        match storage.write(study, &[write])?[..] {
+            [Wrote::Done] => Ok(record),
+            _ => Err(StudyError::TakenOver { number }),
+        }
     }
 
     /// Begins the next trial, to be run by the caller and given back to [`Study::tell`].

@@ -4,6 +4,7 @@
 //! from a channel. Trials share nothing with it, and no lock is held while they run, so an objective may use rayon
 //! itself, or even run a study.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -14,7 +15,8 @@ use crate::study::objective::{self, Stop, Values};
 use crate::study::stopper;
 use crate::study::trial::Trial;
 
-use super::turn::Ran;
+use super::share::Sharing;
+use super::turn::{Begun, Ran};
 use super::{Study, StudyError};
 
 /// How long [`Study::optimize`] goes on.
@@ -64,6 +66,28 @@ pub enum Ended {
     },
     /// Every point of a discrete space was tried; see [`Exhausted`](super::Exhausted).
     Exhausted,
+    /// This process has begun as many trials as it may; see [`Share::most`](super::Share::most).
+    Share,
+    /// The process that leads the study has ended it.
+    Elsewhere {
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for Ended {
+    /// As the end of the sentence "the study ended: …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ended::Trials => f.write_str("it has all its trials"),
+            Ended::Time => f.write_str("the time is up"),
+            Ended::Stopped => f.write_str("it was stopped"),
+            Ended::Stopper { name, why } => write!(f, "`{name}`: {why}"),
+            Ended::Exhausted => f.write_str("every point of the search space was tried"),
+            Ended::Share => f.write_str("this process has run its share"),
+            Ended::Elsewhere { why } => f.write_str(why),
+        }
+    }
 }
 
 /// Stops [`Study::optimize`]: no trial begins any more, those that run are finished and recorded.
@@ -98,6 +122,8 @@ impl Study {
         let begun_at = self.clock.now();
         let (sender, results) = mpsc::channel::<Ran>();
         self.renew_leases();
+        self.announce(None)?;
+        let mut announced = false;
         // First in, first out: the oldest trial is what the others wait for.
         rayon::in_place_scope_fifo(|scope| {
             let mut outcome: Option<Result<Ended, StudyError>> = None;
@@ -136,7 +162,14 @@ impl Study {
                 }
                 if in_flight == 0 {
                     match outcome.take() {
-                        Some(Ok(ended)) if self.waits_for_others(&ended, budget) => {}
+                        Some(Ok(ended)) if self.waits_for_others(&ended, budget) => {
+                            if !announced && ended != Ended::Trials {
+                                announced = true;
+                                if let Err(error) = self.announce(Some(&ended.to_string())) {
+                                    return Err(error);
+                                }
+                            }
+                        }
                         Some(outcome) => return outcome,
                         // Some began and failed at once.
                         None if self.may_begin(self.next) => continue,
@@ -146,8 +179,8 @@ impl Study {
                             return ended.map_or_else(|| Err(self.window_error()), Ok);
                         }
                         None => {
-                            if let Some(ended @ (Ended::Stopped | Ended::Time)) =
-                                self.ended(budget, begun_at)
+                            let ended = self.ended(budget, begun_at);
+                            if let Some(ended @ (Ended::Stopped | Ended::Elsewhere { .. })) = ended
                             {
                                 return Ok(ended);
                             }
@@ -189,12 +222,17 @@ impl Study {
         begun_at: Timestamp,
         in_flight: usize,
     ) -> Result<(Vec<Trial>, Option<Ended>), StudyError> {
-        if self.sharing.as_ref().is_some_and(|s| s.must_look) {
+        if self.sharing.as_ref().is_some_and(Sharing::is_due) {
             self.catch_up()?;
         }
-        let mut begun = Vec::new();
+        let mut begun: Vec<Begun> = Vec::new();
         let mut outcome = Ok(None);
         while in_flight + begun.len() < self.at_once() && self.may_begin(self.next) {
+            let share = self.sharing.as_ref();
+            if share.is_some_and(|s| !s.may_begin(begun.len() as u64)) {
+                outcome = Ok(Some(Ended::Share));
+                break;
+            }
             if let Some(ended) = self.ended(budget, begun_at) {
                 outcome = Ok(Some(ended));
                 break;
@@ -238,7 +276,7 @@ impl Study {
             Ended::Trials => budget
                 .trials
                 .is_some_and(|total| self.sharing.is_some() && (self.history.len() as u64) < total),
-            Ended::Stopped => false,
+            Ended::Stopped | Ended::Share | Ended::Elsewhere { .. } => false,
             _ => self.sharing.is_some() && running,
         }
     }
@@ -258,6 +296,12 @@ impl Study {
         Some(Ended::Stopper { name, why })
     }
 
+    /// Why the process that leads has ended the study, if another does.
+    fn ended_elsewhere(&self) -> Option<String> {
+        let sharing = self.sharing.as_ref().filter(|s| !s.share.leads);
+        sharing.and_then(|s| s.ended.clone())
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.stop.load(Ordering::SeqCst)
     }
@@ -266,6 +310,8 @@ impl Study {
         let passed = self.clock.now().seconds_since(begun_at);
         if self.is_stopped() {
             Some(Ended::Stopped)
+        } else if let Some(why) = self.ended_elsewhere() {
+            Some(Ended::Elsewhere { why })
         } else if budget.trials.is_some_and(|total| self.next >= total) {
             Some(Ended::Trials)
         } else if budget.time.is_some_and(|t| passed >= t.as_secs_f64()) {

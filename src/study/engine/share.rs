@@ -16,7 +16,9 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::study::record::TrialState;
+use serde_json::Value as Json;
+
+use crate::study::record::{Attrs, TrialState};
 use crate::study::storage::{Held, Lease, Storage, StorageError};
 
 use super::{Study, StudyError};
@@ -34,7 +36,12 @@ pub struct Share {
     pub poll: Duration,
     /// For how long a storage that does not answer is asked again.
     pub patience: Duration,
-    /// Whether trials that run without a lease are begun again: only right when nobody else can have begun them.
+    /// How many trials this process begins at most.
+    pub most: Option<u64>,
+    /// Whether this process decides when the study ends before it has all its trials; the others follow.
+    pub leads: bool,
+    /// Whether trials that run without a lease, or under one that never lapses, are begun again: only right when nobody
+    /// can be running them.
     pub take_unleased: bool,
     /// Whether the owner of this name is known to have ended. When unsure: `false`.
     pub gone: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -50,6 +57,8 @@ impl Share {
             at_once: 1,
             poll: Duration::from_millis(50),
             patience: Duration::ZERO,
+            most: None,
+            leads: false,
             take_unleased: false,
             gone: Arc::new(|_| false),
         }
@@ -67,6 +76,12 @@ pub(super) struct Sharing {
     lapsed: BTreeMap<u64, Option<Lease>>,
     /// Whether others have done something that is not known here.
     pub(super) must_look: bool,
+    /// When this process last looked.
+    looked: Instant,
+    /// How many trials it has begun.
+    pub(super) begun: u64,
+    /// Why the process that leads has ended the study.
+    pub(super) ended: Option<String>,
     /// Ends the thread that renews leases when dropped.
     renewal: Option<Sender<()>>,
 }
@@ -79,6 +94,9 @@ impl Sharing {
             seen: BTreeMap::new(),
             lapsed: BTreeMap::new(),
             must_look: false,
+            looked: Instant::now(),
+            begun: 0,
+            ended: None,
             renewal: None,
         }
     }
@@ -96,6 +114,17 @@ impl Sharing {
 
     pub(super) fn hold(&mut self, number: u64, lease: Lease) {
         lock(&self.held).insert(number, lease);
+        self.begun += 1;
+    }
+
+    /// Whether it is time to look what the others have done.
+    pub(super) fn is_due(&self) -> bool {
+        self.must_look || self.looked.elapsed() > LOOK_EVERY
+    }
+
+    /// Whether this process may begin another trial beside `more` that are about to begin.
+    pub(super) fn may_begin(&self, more: u64) -> bool {
+        self.share.most.is_none_or(|most| self.begun + more < most)
     }
 
     pub(super) fn held(&self, number: u64) -> Option<Lease> {
@@ -119,7 +148,9 @@ impl Sharing {
             self.seen.insert(number, (held.clone(), now));
         }
         let silent = now.duration_since(self.seen[&number].1).as_secs_f64();
-        let is_over = held.has_lapsed()
+        let never = held.lease.seconds >= NEVER;
+        let is_over = (never && self.share.take_unleased)
+            || held.has_lapsed()
             || silent > held.lease.seconds
             || (self.share.gone)(&held.lease.owner);
         is_over.then(|| Some(held.lease.clone()))
@@ -151,6 +182,15 @@ impl Sharing {
     }
 }
 
+/// A process that is busy looks this often whether the study has ended.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A lease of so many seconds, 30 million years, never lapses.
+const NEVER: f64 = 1e15;
+
+/// The system attribute of a study that tells why it ended before it had all its trials.
+const ENDED: &str = "automl:ended";
+
 /// The map is whole whenever the lock is free.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -164,6 +204,15 @@ impl Study {
         }
     }
 
+    /// Tells the processes that share the study why it has ended, or that it goes on, if this is the one that leads.
+    pub(super) fn announce(&self, ended: Option<&str>) -> Result<(), StudyError> {
+        if !self.sharing.as_ref().is_some_and(|s| s.share.leads) {
+            return Ok(());
+        }
+        let attrs = Attrs::from([(ENDED.to_owned(), ended.into())]);
+        self.patiently(|storage, name| storage.annotate_study(name, &Attrs::new(), &attrs))
+    }
+
     /// Learns what other processes have done, and tells observers which trials these ended. Whether there was anything
     /// new. Does nothing when nobody shares the study.
     ///
@@ -174,6 +223,9 @@ impl Study {
             return Ok(false);
         }
         let from = self.history.len() as u64;
+        let study = self.patiently(|storage, name| storage.load_study(name))?;
+        let ended = study.as_ref().and_then(|s| s.system_attrs.get(ENDED));
+        let ended = ended.and_then(Json::as_str).map(str::to_owned);
         let leases = self.patiently(|storage, name| storage.leases(name))?;
         let stored = self.patiently(|storage, name| storage.load_trials_from(name, from))?;
         let mut changed = false;
@@ -204,6 +256,8 @@ impl Study {
         self.advance();
         if let Some(sharing) = &mut self.sharing {
             sharing.must_look = false;
+            sharing.looked = Instant::now();
+            sharing.ended = ended;
             let known = self.history.len() as u64;
             sharing.seen = sharing.seen.split_off(&known);
         }

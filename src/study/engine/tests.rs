@@ -424,7 +424,7 @@ fn asking_and_telling_in_processes_of_their_own_is_the_same_study() {
         study.ask().map(|trial| trial.number())
     };
     let tell = |number: u64, outcome| {
-        Study::tell_stored(&*parts, &SystemClock, "s", number, outcome, None).map(drop)
+        Study::tell_stored(&*parts, &SystemClock, "s", number, None, outcome, None).map(drop)
     };
     for round in 0..4 {
         let first = round * 3;

@@ -12,14 +12,16 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 
 use super::earlier::{Earlier, own};
+use super::invitation::{Invitation, LeaseArg, Objective, data_file};
 use crate::cli::output::{self};
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg};
 use crate::fsio;
-use crate::registry::host;
+use crate::fsio::host;
+use crate::study::engine::Share;
 use crate::study::storage::Storage as _;
-use crate::study::{Budget, Ended, Study, StudyError, TrialRecord};
-use crate::tracking::Store;
+use crate::study::{Budget, Ended, Stop, Study, StudyBuilder, StudyError, Trial, TrialRecord};
+use crate::tracking::{Predictions, Store, TrackingError};
 use crate::tune::adopt::{Differs, difference, origin};
 use crate::tune::experiment::Experiment;
 use crate::tune::job::Job;
@@ -63,6 +65,8 @@ pub(crate) struct StudyArgs {
     /// Continue a study that must exist. Without it, a study that exists is continued and another one begun.
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    lease: LeaseArg,
     /// Print results only.
     #[arg(long, short)]
     quiet: bool,
@@ -78,12 +82,12 @@ enum ResultFormat {
 }
 
 /// The study attribute that holds what must not change when a study is continued.
-const FINGERPRINT: &str = "automl:experiment";
+pub(super) const FINGERPRINT: &str = "automl:experiment";
 
 pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     let began = Instant::now();
     let file = args.experiment.display().to_string();
-    let experiment = read(&args, &file)?;
+    let (experiment, text) = read(&args, &file)?;
     let gate = gate(&experiment, &file)?;
     if let Some(threads) = args.threads {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.into());
@@ -108,7 +112,8 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
         args.store.open()?
     };
     let _lock = store.lock_study(&name)?;
-    let mut study = open(&job, &store, &args)?;
+    let member = store.join()?;
+    let mut study = open(&job, &store, &args, args.lease.leading(&member, &store)?)?;
     if !args.quiet {
         for line in header(&job) {
             eprintln!("{line}");
@@ -117,6 +122,18 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     for point in job.experiment.search.enqueue.iter().skip(own(&study)) {
         study.enqueue(point.iter().map(|(k, v)| (k.clone(), v.clone())))?;
     }
+    let objective = Objective::Experiment {
+        file: file.clone(),
+        text,
+        name: name.clone(),
+        seed: job.experiment.seed,
+        data: data_file(
+            args.data.as_deref(),
+            job.experiment.data.path.as_deref(),
+            data_dir.as_deref(),
+        ),
+    };
+    Invitation::new(job.experiment.search.trials, objective).offer(&mut study)?;
 
     let search = &job.experiment.search;
     let bar = Bar::new(search.trials, study.progress().finished(), args.quiet);
@@ -143,18 +160,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     }
     let predictions = store.predictions(&name);
     let unkept = Mutex::new(None);
-    let ended = study.optimize(budget, |trial| {
-        let (score, folds) = job.evaluate(trial)?;
-        let number = trial.number();
-        let key = job.key(number, trial.params());
-        // A trial is worth its score, kept or not: what was not kept is made again when it is needed.
-        if let Err(error) = predictions.write(number, &key, &folds)
-            && let Ok(mut first) = unkept.lock()
-        {
-            first.get_or_insert(error);
-        }
-        Ok(score)
-    });
+    let ended = study.optimize(budget, |trial| evaluate(&job, trial, &predictions, &unkept));
     drawn.finish_and_clear();
     let ended = ended?;
     if let Ended::Stopper { name: stopper, why } = &ended
@@ -210,8 +216,27 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     Ok(Ending::Done)
 }
 
+/// Cross-validates a trial and keeps its out-of-fold predictions.
+pub(super) fn evaluate(
+    job: &Job,
+    trial: &mut Trial,
+    predictions: &Predictions,
+    unkept: &Mutex<Option<TrackingError>>,
+) -> Result<f64, Stop> {
+    let (score, folds) = job.evaluate(trial)?;
+    let number = trial.number();
+    let key = job.key(number, trial.params());
+    // A trial is worth its score, kept or not: what was not kept is made again when it is needed.
+    if let Err(error) = predictions.write(number, &key, &folds)
+        && let Ok(mut first) = unkept.lock()
+    {
+        first.get_or_insert(error);
+    }
+    Ok(score)
+}
+
 /// What was typed over what was written.
-fn read(args: &StudyArgs, file: &str) -> anyhow::Result<Experiment> {
+fn read(args: &StudyArgs, file: &str) -> anyhow::Result<(Experiment, String)> {
     let bytes = fsio::read(&args.experiment)?;
     let Ok(text) = String::from_utf8(bytes) else {
         bail!("{file}: this is not UTF-8 text")
@@ -232,10 +257,30 @@ fn read(args: &StudyArgs, file: &str) -> anyhow::Result<Experiment> {
     if let Some(name) = &args.name {
         experiment.name.clone_from(name);
     }
-    Ok(experiment)
+    Ok((experiment, text))
 }
 
-fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
+/// The study of an experiment, described and not yet opened.
+pub(super) fn builder(job: &Job, store: &Store) -> anyhow::Result<StudyBuilder> {
+    let experiment = &job.experiment;
+    let mut builder = Study::builder(&experiment.name);
+    for stopper in experiment.stoppers().map_err(anyhow::Error::msg)? {
+        builder = builder.stopper(stopper);
+    }
+    if let Some(seconds) = experiment.search.trial_timeout {
+        builder = builder.trial_timeout(Duration::from_secs_f64(seconds));
+    }
+    Ok(builder
+        .direction(job.direction())
+        .sampler(experiment.sampler().map_err(anyhow::Error::msg)?)
+        .pruner(experiment.pruner().map_err(anyhow::Error::msg)?)
+        .seed(experiment.seed)
+        .concurrency(experiment.search.concurrency)
+        .storage(store.storage())
+        .space(job.space()))
+}
+
+fn open(job: &Job, store: &Store, args: &StudyArgs, share: Share) -> anyhow::Result<Study> {
     let experiment = &job.experiment;
     let storage = store.storage();
     let name = &experiment.name;
@@ -255,22 +300,8 @@ fn open(job: &Job, store: &Store, args: &StudyArgs) -> anyhow::Result<Study> {
     }
     let earlier = args.earlier.trials(store, name)?;
     let before = comparable(job, store, args)?;
-    let sampler = experiment.sampler().map_err(anyhow::Error::msg)?;
-    let mut builder = Study::builder(name);
-    for stopper in experiment.stoppers().map_err(anyhow::Error::msg)? {
-        builder = builder.stopper(stopper);
-    }
-    if let Some(seconds) = experiment.search.trial_timeout {
-        builder = builder.trial_timeout(Duration::from_secs_f64(seconds));
-    }
-    let mut study = builder
-        .direction(job.direction())
-        .sampler(sampler)
-        .pruner(experiment.pruner().map_err(anyhow::Error::msg)?)
-        .seed(experiment.seed)
-        .concurrency(experiment.search.concurrency)
-        .storage(storage)
-        .space(job.space())
+    let mut study = builder(job, store)?
+        .share(share)
         .open()
         .map_err(|error| match error {
             StudyError::Differs { .. } | StudyError::SpaceDiffers { .. } => anyhow::anyhow!(

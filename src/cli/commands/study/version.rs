@@ -8,10 +8,11 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::data::table::Task;
 use crate::fsio;
+use crate::fsio::host;
 use crate::learn::metric;
 use crate::registry::{
     DatasetRef, Gate, GateReport, NewVersion, Primary, Registered, Registry, RegistryError, Rule,
-    Source, Stage, check_name, evaluate, host,
+    Source, Stage, check_name, evaluate,
 };
 use crate::study::record::TrialRecord;
 use crate::tracking::Store;

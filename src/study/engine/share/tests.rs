@@ -188,7 +188,7 @@ fn trials_that_were_begun_without_a_lease_are_left_to_those_who_may_end_them() {
     assert_eq!(trial.number(), 1);
     study.tell(trial, Ok(1.0)).unwrap();
     let outcome = Ok(vec![0.5]);
-    Study::tell_stored(&*storage, &SystemClock, "s", number, outcome, None).unwrap();
+    Study::tell_stored(&*storage, &SystemClock, "s", number, None, outcome, None).unwrap();
     assert!(study.catch_up().unwrap());
     assert_eq!(study.trials()[0].values, [0.5]);
     let taking = Share {
