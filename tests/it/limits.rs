@@ -162,8 +162,8 @@ fn an_amount_that_is_none_is_said() {
 fn a_long_linear_fit_ends_within_a_second_of_its_limit() {
     let desk = desk(
         "elastic_net",
-        "elastic_net.alpha: {float: [0.0001, 1000], log: true}, elastic_net.max_iter: 100000, elastic_net.tol: 1.0e-300",
-        "[{elastic_net.alpha: 1000}, {elastic_net.alpha: 0.0001}]",
+        "elastic_net.alpha: 0.0001, elastic_net.max_iter: 100000, elastic_net.tol: {float: [1.0e-300, 1], log: true}",
+        "[{elastic_net.tol: 1}, {elastic_net.tol: 1.0e-300}]",
         "  trial_timeout: 2\n",
     );
     // Categories as they are: a term for each level.
