@@ -70,7 +70,8 @@ impl Db {
     }
 
     /// Connects to `postgres://user:password@host:port/database`. A password that the URL lacks is taken from
-    /// `PGPASSWORD`. The connection is not encrypted unless `?sslmode=require` is there.
+    /// `PGPASSWORD`. With `?sslmode=require` the connection is encrypted and the certificate checked, against the
+    /// authority in `&sslrootcert=FILE` if that is given; without, it is not encrypted.
     ///
     /// # Errors
     /// The URL is wrong; the server cannot be reached or refuses; [`DbError::NotBuilt`] without the feature

@@ -337,7 +337,12 @@ fn what_cannot_be_opened_says_why_and_not_the_password() {
             "GRANT CREATE",
         ),
         (server.url_at(1, database), "is it running"),
-        (format!("{good}?sslmode=require"), "encrypted connection"),
+        (format!("{good}?sslmode=require"), "does not support TLS"),
+        (
+            format!("{good}?sslmode=require&sslrootcert=/nowhere"),
+            "`/nowhere`",
+        ),
+        (format!("{good}?sslmode=maybe"), "`maybe`"),
         (format!("{good}?colour=s3cr3t"), "cannot understand"),
         (at("127.0.0.1/a"), "`%40`"),
         (format!("postgres://127.0.0.1:{port}/"), "no database"),
