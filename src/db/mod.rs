@@ -13,6 +13,8 @@
 //! ([`Tx::first_locked`], [`Tx::lock_table`]); readers are REPEATABLE READ, READ ONLY. A lost connection is opened
 //! again, for up to [`Db::patience`].
 //!
+//! Calls block, so code in an async runtime makes them on threads for that (tokio's `spawn_blocking`).
+//!
 //! The crates that adapt the databases do not appear in any signature.
 
 mod error;

@@ -464,6 +464,17 @@ fn the_program_does_the_same_on_a_server_as_in_a_folder() {
         desk.read(&format!("automl-store/{model}"))
     );
 
+    // The password may come from elsewhere.
+    let (place, _) = url.split_once("://postgres:").unwrap();
+    let (_, host) = url.split_once('@').unwrap();
+    let bare = format!("{place}://postgres@{host}");
+    let output = desk
+        .command(&["studies", "--store", &bare])
+        .env("PGPASSWORD", PASSWORD)
+        .output()
+        .unwrap();
+    assert!(text(&output.stdout).contains("small"), "{output:?}");
+
     let promote = ["registry", "promote", "small:1", "production", "--why", "x"];
     assert_eq!(on_server(&promote).0, Some(0));
     desk.write("x.csv", "a,b\n0.5,p\n");

@@ -147,7 +147,8 @@ impl Postgres {
                 }
                 Attempt::Again(Fault::Lost, what) => {
                     // What broke one connection has mostly broken all.
-                    self.idle().clear();
+                    let old = std::mem::take(&mut *self.idle());
+                    drop(old);
                     waiting.lost(what)?;
                 }
                 Attempt::Again(_, what) => {
