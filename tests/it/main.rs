@@ -16,11 +16,11 @@ mod onnx;
 mod optimize;
 mod optuna_interop;
 mod portable;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres_faults;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres_server;
 #[cfg(feature = "postgres")]
 mod postgres_workers;
