@@ -12,6 +12,7 @@
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 
 mod artifacts;
+pub mod mlflow;
 mod predictions;
 
 use std::fmt::Write as _;
