@@ -96,6 +96,14 @@ pub enum MlflowError {
         /// The address of the artifacts.
         uri: String,
     },
+    /// The server took all but some trials.
+    #[error("the MLflow server refused {refused} trials; the first: {why}")]
+    Some {
+        /// How many.
+        refused: usize,
+        /// Why the first of them.
+        why: String,
+    },
     /// Another process is sending the same study.
     #[error("another process is sending study `{study}` to MLflow; try again when it has ended")]
     Locked {

@@ -16,7 +16,7 @@ use crate::tracking::Store;
 
 use super::client::{Client, KnownRun, Limits};
 use super::run::{ID_TAG, ModelFacts, RunFacts, millis, study_run, trial_id, trial_run};
-use super::spool::{self, Ending, Item, Noted, PARENT, Spool, trial_item};
+use super::spool::{self, Ending, Item, Noted, PARENT, Spool, Target, trial_item};
 use super::MlflowError;
 
 /// How many runs are between two records of what was confirmed.
@@ -390,6 +390,16 @@ impl Sender {
     /// Whether the server would not have a trial.
     pub fn is_refused(&self, trial: &TrialRecord) -> bool {
         self.item(&trial_item(trial.number)).refused.is_some()
+    }
+
+    /// Why the server would not have a trial.
+    pub fn refusal(&self, trial: &TrialRecord) -> Option<String> {
+        self.item(&trial_item(trial.number)).refused
+    }
+
+    /// Where the study goes.
+    pub fn target(&self) -> &Target {
+        &self.noted.target
     }
 
     /// Takes away runs that the server made of requests which we had given up. Returns how many.
