@@ -9,7 +9,9 @@ use crate::registry::{Registry, RegistryError};
 use crate::study::Study;
 use crate::tracking::mlflow::background::Pace;
 use crate::tracking::mlflow::run::RunStatus;
-use crate::tracking::mlflow::{Background, Ending, Left, ModelFacts, Target, URI_VARIABLE, address};
+use crate::tracking::mlflow::{
+    Background, Ending, Left, ModelFacts, Target, URI_VARIABLE, address,
+};
 use crate::tracking::{Artifact, Store};
 use crate::tune::experiment::TrackingSpec;
 
@@ -20,7 +22,10 @@ pub(super) fn target(
     file: &str,
 ) -> anyhow::Result<Option<Target>> {
     let (typed, place) = match env::var(URI_VARIABLE) {
-        Ok(typed) => (Some(typed).filter(|t| !t.trim().is_empty()), URI_VARIABLE.to_owned()),
+        Ok(typed) => (
+            Some(typed).filter(|t| !t.trim().is_empty()),
+            URI_VARIABLE.to_owned(),
+        ),
         Err(_) => (spec.mlflow.clone(), format!("{file}: tracking.mlflow")),
     };
     let Some(typed) = typed else { return Ok(None) };
@@ -87,10 +92,7 @@ impl<'a> Sending<'a> {
                     eprintln!("mlflow {page}");
                 }
             }
-            Err(error) => eprintln!(
-                "mlflow: {error}; hint: automl tracking sync {}",
-                self.study
-            ),
+            Err(error) => eprintln!("mlflow: {error}; hint: automl tracking sync {}", self.study),
         }
     }
 }
@@ -117,7 +119,10 @@ pub(super) fn unsent_line(study: &str, left: &Left) -> Option<String> {
     if parts.is_empty() {
         parts.push("the end of the study".to_owned());
     }
-    let why = left.why.as_ref().map_or(String::new(), |w| format!(" ({w})"));
+    let why = left
+        .why
+        .as_ref()
+        .map_or(String::new(), |w| format!(" ({w})"));
     Some(format!(
         "mlflow: not sent yet: {}{why}; hint: automl tracking sync {study}",
         parts.join(" and ")

@@ -73,7 +73,9 @@ pub(crate) fn run(args: TrackingArgs) -> anyhow::Result<Ending> {
         } => {
             let store = Store::open_existing(&store.store)?;
             let typed = env::var(URI_VARIABLE).ok().filter(|t| !t.trim().is_empty());
-            let given = typed.map(|t| address(&t).context(URI_VARIABLE)).transpose()?;
+            let given = typed
+                .map(|t| address(&t).context(URI_VARIABLE))
+                .transpose()?;
             let named = study.is_some();
             let studies = studies(&store, study.as_deref())?;
             if studies.is_empty() {
@@ -175,7 +177,16 @@ fn sync(
     let models = versions(store, name)?;
     let mut patience = Patience::new(wait);
     loop {
-        match attempt(store, name, &study, &trials, &models, ending, quiet, &mut patience) {
+        match attempt(
+            store,
+            name,
+            &study,
+            &trials,
+            &models,
+            ending,
+            quiet,
+            &mut patience,
+        ) {
             Ok(()) => return Ok(()),
             Err(error) if error.is_temporary() && patience.is_left() => {
                 if !quiet {
@@ -189,13 +200,19 @@ fn sync(
                     true => format!("\nhint: `automl tracking sync {name}` when it answers again"),
                     false => String::new(),
                 };
-                bail!("{error}; {} trials of `{name}` are unsent{hint}", left.trials);
+                bail!(
+                    "{error}; {} trials of `{name}` are unsent{hint}",
+                    left.trials
+                );
             }
         }
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one round of `sync`, with what it has loaded")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one round of `sync`, with what it has loaded"
+)]
 fn attempt(
     store: &Store,
     name: &str,
@@ -220,7 +237,9 @@ fn attempt(
         let server = &sender.target().server;
         match (open, versions) {
             (0, 0) => eprintln!("{name}: {server} has everything"),
-            _ => eprintln!("{name}: sent {sent} of {open} trials and {versions} model versions to {server}"),
+            _ => eprintln!(
+                "{name}: sent {sent} of {open} trials and {versions} model versions to {server}"
+            ),
         }
         if let Some(page) = sender.page() {
             eprintln!("mlflow {page}");
@@ -274,7 +293,8 @@ fn status(store: &Store, study: Option<&str>, format: Format) -> anyhow::Result<
         let models = versions(store, &name)?;
         let left = left(store, &name, &models)?;
         let trials = store.storage().load_trials(&name)?;
-        let count = |state: fn(&TrialState) -> bool| trials.iter().filter(|t| state(&t.state)).count();
+        let count =
+            |state: fn(&TrialState) -> bool| trials.iter().filter(|t| state(&t.state)).count();
         let finished = count(|s| s.is_finished());
         rows.push(vec![
             name.clone(),
@@ -292,7 +312,15 @@ fn status(store: &Store, study: Option<&str>, format: Format) -> anyhow::Result<
             "models_unsent": left.models, "study_sent": !left.study, "refused_because": why,
         }));
     }
-    let header = ["study", "server", "sent", "unsent", "refused", "models unsent", "end sent"];
+    let header = [
+        "study",
+        "server",
+        "sent",
+        "unsent",
+        "refused",
+        "models unsent",
+        "end sent",
+    ];
     match format {
         Format::Table => output::print_table(&header, &rows)?,
         Format::Csv => output::print_csv(&header, &rows)?,

@@ -1,6 +1,6 @@
 //! Sending beside a study: finished trials go into a mailbox, one thread brings them to the server.
 //!
-//! **Contract.** Telling the mailbox costs a copy of the record and no wait. The mailbox holds at most [`MAILBOX`] trials;
+//! **Contract.** Telling the mailbox costs a copy of the record and no wait. The mailbox holds [`Pace::mailbox`] trials at most;
 //! beyond that it only remembers that some were missed, and the sender reads those from the store when the server is there
 //! again. Errors are kept for the end and never reach the study. At the end [`Background::finish`] waits for what is left,
 //! for a bounded time, and says what is still unsent; the thread may then be in the middle of a call, which is the same as
@@ -23,8 +23,8 @@ use super::send::{BATCH, Sender, unsent};
 use super::spool::{self, Ending, PARENT, Spool, Target, trial_item};
 use super::{MlflowError, run};
 
-/// The most trials that wait in memory.
-pub const MAILBOX: usize = 1000;
+/// The most trials that wait in memory, unless a [`Pace`] says otherwise.
+const MAILBOX: usize = 1000;
 
 /// How patient the sender is.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +35,8 @@ pub struct Pace {
     pub gather: Duration,
     /// The first pause after a failure; each further one is twice as long, up to 60 times this.
     pub backoff: Duration,
+    /// The most trials that wait in memory.
+    pub mailbox: usize,
     /// How long [`Background::finish`] waits without progress; a fifth of it when the server did not answer before.
     pub silence: Duration,
     /// How long it waits in all.
@@ -47,6 +49,7 @@ impl Default for Pace {
             limits: Limits::default(),
             gather: Duration::from_millis(300),
             backoff: Duration::from_millis(500),
+            mailbox: MAILBOX,
             silence: Duration::from_secs(5),
             farewell: Duration::from_secs(30),
         }
@@ -229,7 +232,10 @@ impl Background {
 
     /// Puts every trial that finishes into the mailbox.
     pub fn observer(&self) -> impl Observer + 'static {
-        Mailbox(Arc::clone(&self.shared))
+        Mailbox {
+            shared: Arc::clone(&self.shared),
+            most: self.pace.mailbox,
+        }
     }
 
     /// Says that the search has ended and what came of it, and waits for what is left as long as [`Pace`] says.
@@ -272,17 +278,20 @@ impl Background {
     }
 }
 
-struct Mailbox(Arc<Shared>);
+struct Mailbox {
+    shared: Arc<Shared>,
+    most: usize,
+}
 
 impl Observer for Mailbox {
     fn trial_finished(&mut self, trial: &TrialRecord, _: &Progress) {
-        let mut state = self.0.lock();
-        if state.waiting.len() < MAILBOX && !state.ended {
+        let mut state = self.shared.lock();
+        if state.waiting.len() < self.most && !state.ended {
             state.waiting.push_back(trial.clone());
         } else {
             state.missed = true;
         }
-        self.0.changed.notify_all();
+        self.shared.changed.notify_all();
     }
 }
 

@@ -85,7 +85,10 @@ impl Client {
     /// as for MLflow's own client. No request is made.
     pub fn new(server: &str, limits: Limits) -> Self {
         let set = |name: &str| env::var(name).ok().filter(|v| !v.is_empty());
-        let authorization = match (set("MLFLOW_TRACKING_USERNAME"), set("MLFLOW_TRACKING_TOKEN")) {
+        let authorization = match (
+            set("MLFLOW_TRACKING_USERNAME"),
+            set("MLFLOW_TRACKING_TOKEN"),
+        ) {
             (Some(user), _) => {
                 let password = set("MLFLOW_TRACKING_PASSWORD").unwrap_or_default();
                 Some(basic(&user, &password))
@@ -93,6 +96,11 @@ impl Client {
             (None, Some(token)) => Some(format!("Bearer {token}")),
             (None, None) => None,
         };
+        Self::with_authorization(server, limits, authorization)
+    }
+
+    /// As [`Client::new`], with the value of the header `Authorization` in place of what the environment says.
+    pub fn with_authorization(server: &str, limits: Limits, authorization: Option<String>) -> Self {
         let config = Agent::config_builder()
             .timeout_connect(Some(limits.connect))
             .timeout_resolve(Some(limits.connect))
@@ -155,7 +163,16 @@ impl Client {
     ) -> Result<Json, MlflowError> {
         let mut answer = sent.map_err(|e| self.unreachable(&e))?;
         let status = answer.status().as_u16();
-        let header = |name: &str| answer.headers().get(name)?.to_str().ok()?.trim().parse().ok();
+        let header = |name: &str| {
+            answer
+                .headers()
+                .get(name)?
+                .to_str()
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+        };
         let wait: Option<u64> = header("retry-after");
         let body = answer.body_mut().with_config().limit(ANSWER);
         let text = body.read_to_string().map_err(|e| self.unreachable(&e))?;
@@ -368,11 +385,7 @@ impl Client {
     }
 
     /// Sets tags of a run.
-    pub fn tag(
-        &self,
-        run_id: &str,
-        given: &BTreeMap<String, String>,
-    ) -> Result<(), MlflowError> {
+    pub fn tag(&self, run_id: &str, given: &BTreeMap<String, String>) -> Result<(), MlflowError> {
         for tags in tags(given).chunks(100) {
             let body = json!({"run_id": run_id, "tags": tags});
             self.post("mlflow/runs/log-batch", &body)?;
@@ -609,7 +622,12 @@ impl Client {
         listed
             .into_iter()
             .flatten()
-            .map(|a| Ok((self.word(call, a, "/alias")?, self.word(call, a, "/version")?)))
+            .map(|a| {
+                Ok((
+                    self.word(call, a, "/alias")?,
+                    self.word(call, a, "/version")?,
+                ))
+            })
             .collect()
     }
 
@@ -717,10 +735,10 @@ mod tests {
     #[test]
     fn numbers_that_json_has_not() {
         let all = [1.5, f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(number);
+        assert_eq!(json!(all), json!([1.5, "NaN", "Infinity", "-Infinity"]));
         assert_eq!(
-            json!(all),
-            json!([1.5, "NaN", "Infinity", "-Infinity"])
+            basic("aladdin", "opensesame"),
+            "Basic YWxhZGRpbjpvcGVuc2VzYW1l"
         );
-        assert_eq!(basic("aladdin", "opensesame"), "Basic YWxhZGRpbjpvcGVuc2VzYW1l");
     }
 }

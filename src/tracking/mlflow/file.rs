@@ -20,9 +20,7 @@ use crate::tracking::Store;
 use super::MlflowError;
 use super::client::user;
 use super::folder::{PATH, folder};
-use super::run::{
-    ID_TAG, Metric, ModelFacts, RunFacts, STUDY_TAG, millis, study_run, trial_run,
-};
+use super::run::{ID_TAG, Metric, ModelFacts, RunFacts, STUDY_TAG, millis, study_run, trial_run};
 use super::spool::Ending;
 
 /// The revision of the schema.
@@ -233,9 +231,7 @@ fn check_ours(file: &Path, studies: &[&str]) -> Result<(), MlflowError> {
         Ok((_, revision, _)) if revision != REVISION => foreign(format!(
             "MLflow has brought it to its own schema ({revision}), and it belongs to MLflow now"
         )),
-        Ok((mark, ..)) if mark != APPLICATION => {
-            foreign("another program wrote it".to_owned())
-        }
+        Ok((mark, ..)) if mark != APPLICATION => foreign("another program wrote it".to_owned()),
         Ok((_, _, Some(what))) => foreign(what),
         Ok(_) => Ok(()),
     }
@@ -331,7 +327,10 @@ impl Rows<'_> {
 }
 
 fn uri(path: &Path) -> String {
-    format!("file://{}", utf8_percent_encode(&path.to_string_lossy(), URI))
+    format!(
+        "file://{}",
+        utf8_percent_encode(&path.to_string_lossy(), URI)
+    )
 }
 
 fn fill(file: &Path, studies: &[Exported], rows: &Rows<'_>) -> rusqlite::Result<()> {
@@ -342,7 +341,12 @@ fn fill(file: &Path, studies: &[Exported], rows: &Rows<'_>) -> rusqlite::Result<
     tx.execute("INSERT INTO alembic_version VALUES (?1)", [REVISION])?;
     // MLflow expects experiment 0 to be there.
     let mut experiments = vec![(0, "Default")];
-    experiments.extend(studies.iter().zip(1..).map(|(s, id)| (id, s.study.name.as_str())));
+    experiments.extend(
+        studies
+            .iter()
+            .zip(1..)
+            .map(|(s, id)| (id, s.study.name.as_str())),
+    );
     for (id, name) in experiments {
         let runs = rows.runs.iter().filter(|r| r.experiment == id);
         let (begun, last) = runs.fold((None::<i64>, None::<i64>), |(begun, last), run| {
@@ -353,7 +357,13 @@ fn fill(file: &Path, studies: &[Exported], rows: &Rows<'_>) -> rusqlite::Result<
         let place = uri(&rows.artifacts.join(id.to_string()));
         tx.execute(
             "INSERT INTO experiments VALUES (?1, ?2, ?3, 'active', ?4, ?5)",
-            params![id, name, place, begun.unwrap_or(0), last.or(begun).unwrap_or(0)],
+            params![
+                id,
+                name,
+                place,
+                begun.unwrap_or(0),
+                last.or(begun).unwrap_or(0)
+            ],
         )?;
     }
     let user = user();

@@ -40,6 +40,7 @@ pub fn address(typed: &str) -> Result<String, MlflowError> {
         // Whatever stands before an `@` may be a password.
         let shown = match (typed.split_once("://"), typed.rsplit_once('@')) {
             (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+            (None, Some((_, host))) => format!("…@{host}"),
             _ => typed.to_owned(),
         };
         Err(MlflowError::Address { typed: shown, what })

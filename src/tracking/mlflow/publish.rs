@@ -120,10 +120,7 @@ impl Sender {
             return Ok(in_run);
         }
         if item.doubt.is_some() || item.run_id.is_some() {
-            match self
-                .client
-                .model_with_tag(&session.experiment, ID_TAG, id)
-            {
+            match self.client.model_with_tag(&session.experiment, ID_TAG, id) {
                 Ok(Some(found)) => {
                     item.run_id = Some(found.model_id);
                     self.put(vec![(name, item)])?;

@@ -16,6 +16,9 @@ pub const ID_TAG: &str = "automl.id";
 /// The tag with the name of the study.
 pub const STUDY_TAG: &str = "automl.study";
 
+/// The attribute with the most memory that the process had held.
+const MEMORY: &str = "peak_memory_bytes";
+
 /// The most characters of a name of a parameter, metric or tag.
 const KEY: usize = 250;
 /// The most characters of a parameter's value; MLflow cuts longer ones silently.
@@ -239,6 +242,10 @@ pub fn trial_run(origin: &str, study: &StudyRecord, trial: &TrialRecord) -> RunF
         );
     }
 
+    if let Some(bytes) = trial.user_attrs.get(MEMORY).and_then(Json::as_f64) {
+        add(MEMORY.to_owned(), bytes, 0);
+    }
+
     let mut tags = vec![
         ("automl.trial".to_owned(), trial.number.to_string()),
         ("automl.state".to_owned(), state(trial.state).to_owned()),
@@ -255,7 +262,7 @@ pub fn trial_run(origin: &str, study: &StudyRecord, trial: &TrialRecord) -> RunF
         }
     }
     for (name, value) in &trial.user_attrs {
-        if !matches!(name.as_str(), "learner" | "folds" | "dataset") {
+        if !matches!(name.as_str(), "learner" | "folds" | "dataset" | MEMORY) {
             tags.push((format!("automl.attr.{name}"), text(value)));
         }
     }
@@ -401,7 +408,11 @@ fn dataset(study: &StudyRecord) -> Option<DatasetFacts> {
     let colspec: Vec<Json> = columns
         .iter()
         .map(|(name, kind)| {
-            let kind = if kind == "numeric" { "double" } else { "string" };
+            let kind = if kind == "numeric" {
+                "double"
+            } else {
+                "string"
+            };
             json!({"type": kind, "name": name, "required": true})
         })
         .collect();
@@ -559,8 +570,10 @@ mod tests {
                 "dataset_schema": {"tenure": "numeric", "Contract": "categorical"},
                 "automl:experiment": {"cv": {"folds": 3}, "columns": vec!["c"; 30]},
             })),
-            system_attrs: attrs(json!({"automl:seed": 7, "automl:sampler": {"name": "tpe", "params": {}},
-                "automl:space": {"x": "float"}})),
+            system_attrs: attrs(
+                json!({"automl:seed": 7, "automl:sampler": {"name": "tpe", "params": {}},
+                "automl:space": {"x": "float"}}),
+            ),
         }
     }
 
@@ -577,8 +590,7 @@ mod tests {
     fn a_trial_tells_folds_state_and_reason() {
         let mut one = trial(3, TrialState::Complete, Some(0.8));
         one.user_attrs.insert("learner".to_owned(), json!("gbt"));
-        one.user_attrs
-            .insert("folds".to_owned(), json!([0.7, 0.9]));
+        one.user_attrs.insert("folds".to_owned(), json!([0.7, 0.9]));
         one.intermediate = BTreeMap::from([(1, 0.7), (2, 0.9)]);
         let run = trial_run("o", &study(), &one);
         assert_eq!(run.params, [("learner".to_owned(), "gbt".to_owned())]);
@@ -642,10 +654,20 @@ mod tests {
         assert!(!params.contains_key("columns") && !params.contains_key("space"));
         let data = run.dataset.as_ref().unwrap();
         assert_eq!(data.digest.len(), 32);
-        assert!(data.schema.contains(r#"{"type":"double","name":"tenure","required":true}"#));
+        assert!(
+            data.schema
+                .contains(r#"{"type":"double","name":"tenure","required":true}"#)
+        );
         let again = study_run("o", &study(), &trials, &[], RunStatus::Finished, Some(9));
         assert_eq!(run.digest(), again.digest());
-        let other = study_run("o", &study(), &trials[..3], &[], RunStatus::Finished, Some(9));
+        let other = study_run(
+            "o",
+            &study(),
+            &trials[..3],
+            &[],
+            RunStatus::Finished,
+            Some(9),
+        );
         assert_ne!(run.digest(), other.digest());
     }
 }

@@ -14,10 +14,10 @@ use crate::fsio::Lock;
 use crate::study::record::{StudyRecord, TrialRecord};
 use crate::tracking::Store;
 
+use super::MlflowError;
 use super::client::{Client, KnownRun, Limits};
 use super::run::{ID_TAG, ModelFacts, RunFacts, millis, study_run, trial_id, trial_run};
 use super::spool::{self, Ending, Item, Noted, PARENT, Spool, Target, trial_item};
-use super::MlflowError;
 
 /// How many runs are between two records of what was confirmed.
 pub const BATCH: usize = 20;
@@ -211,7 +211,12 @@ impl Sender {
             let facts = chunk
                 .iter()
                 .filter(|t| self.item(&trial_item(t.number)).digest.is_none())
-                .map(|t| (trial_item(t.number), trial_run(&self.noted.origin, study, t)));
+                .map(|t| {
+                    (
+                        trial_item(t.number),
+                        trial_run(&self.noted.origin, study, t),
+                    )
+                });
             let facts: Vec<(String, RunFacts)> = facts.collect();
             confirmed += self.send_chunk(&session, &facts)?;
         }
@@ -369,6 +374,8 @@ impl Sender {
         ending: Ending,
         progress: &mut dyn FnMut(usize),
     ) -> Result<usize, MlflowError> {
+        // A server that was emptied makes everything unsent.
+        self.connect(study)?;
         let open = self.unsent(trials);
         let mut confirmed = 0;
         for chunk in open.chunks(BATCH) {

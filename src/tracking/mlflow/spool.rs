@@ -21,8 +21,7 @@ use super::run::RunStatus;
 /// The tables of this room.
 pub(super) const TABLES: Component = Component {
     name: "mlflow",
-    steps: &[
-        "CREATE TABLE mlflow_targets (
+    steps: &["CREATE TABLE mlflow_targets (
             study TEXT NOT NULL PRIMARY KEY,
             origin TEXT NOT NULL,
             server TEXT NOT NULL,
@@ -39,8 +38,7 @@ pub(super) const TABLES: Component = Component {
             doubt BIGINT,
             refused TEXT,
             PRIMARY KEY (server, origin, item)
-        );",
-    ],
+        );"],
 };
 
 /// Where a study goes.
@@ -196,9 +194,11 @@ pub fn noted(db: &Db, study: &str) -> Result<Option<Noted>, DbError> {
 pub fn studies(db: &Db) -> Result<Vec<String>, DbError> {
     db.migrate(&TABLES)?;
     db.read(|tx| {
-        tx.rows("SELECT study FROM mlflow_targets ORDER BY study", &[], |row| {
-            Ok(row.text(0)?.to_owned())
-        })
+        tx.rows(
+            "SELECT study FROM mlflow_targets ORDER BY study",
+            &[],
+            |row| Ok(row.text(0)?.to_owned()),
+        )
     })
 }
 
