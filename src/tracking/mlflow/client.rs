@@ -454,6 +454,20 @@ impl Client {
             .collect();
         let call = "mlflow-artifacts/artifacts";
         let url = format!("{}/{}", self.url(call), parts.join("/"));
+        // A file may be sent twice, and a model is several: one refusal shall not begin all of them again.
+        let mut pause = Duration::from_millis(200);
+        loop {
+            match self.put(call, &url, bytes) {
+                Err(MlflowError::Busy { .. }) if pause < Duration::from_secs(1) => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn put(&self, call: &str, url: &str, bytes: &[u8]) -> Result<(), MlflowError> {
         let mut request = self
             .agent
             .put(url)
