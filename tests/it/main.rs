@@ -10,6 +10,7 @@ mod data_sets;
 mod docs;
 mod learner_options;
 mod learner_quality;
+mod mlflow;
 mod onnx;
 mod optimize;
 mod optuna_interop;

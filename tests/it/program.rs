@@ -39,6 +39,7 @@ impl Desk {
             .current_dir(self.dir.path())
             .env_remove("AUTOML_DATA_DIR")
             .env_remove("AUTOML_STORE")
+            .env_remove("AUTOML_MLFLOW_URI")
             .env("COLUMNS", "100")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());
