@@ -111,7 +111,7 @@ pub(super) fn unsent_line(study: &str, left: &Left) -> Option<String> {
     let mut parts = Vec::new();
     let mut count = |n: usize, what: &str| {
         if n > 0 {
-            parts.push(format!("{n} {what}{}", if n == 1 { "" } else { "s" }));
+            parts.push(counted(n, what));
         }
     };
     count(left.trials, "trial");
@@ -127,6 +127,11 @@ pub(super) fn unsent_line(study: &str, left: &Left) -> Option<String> {
         "mlflow: not sent yet: {}{why}; hint: automl tracking sync {study}",
         parts.join(" and ")
     ))
+}
+
+/// A number of things, as in `1 run` and `3 runs`.
+pub(super) fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// The versions that came out of a study, in plain records.

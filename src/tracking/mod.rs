@@ -8,6 +8,8 @@
 //!   locks/        who runs which study; empty files, safe to delete when nothing runs
 //! ```
 //!
+//! [`mlflow`] brings studies to MLflow.
+//!
 //! **Contract.** A [`Store`] has one database connection type and so one writer per process. An artifact is either
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 

@@ -254,7 +254,7 @@ search:
   trials: 4
   sampler: random
   learners: [gbt]
-  params: {gbt.max_depth: {int: [2, 4]}, gbt.n_estimators: 20, gbt.min_leaf: 3}
+  params: {gbt.max_depth: {int: [2, 4]}, gbt.learning_rate: {float: [0.05, 0.3]}, gbt.n_estimators: 20, gbt.min_leaf: 3}
 registry: {gate: [roc_auc >= 0.5], stage: production}
 ",
     );
@@ -364,7 +364,7 @@ fn a_study_with_its_model_in_a_file() {
         "mlflow.db",
     ];
     let (_, said) = desk.ends(0, &export);
-    assert_eq!(said, "small → mlflow.db (5 runs, 1 model versions)\n");
+    assert_eq!(said, "small → mlflow.db (5 runs, 1 model version)\n");
     desk.ends(0, &export);
     let seen = look(
         &python,

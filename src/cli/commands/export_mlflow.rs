@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::tracking::ending;
 use super::trials::load;
-use crate::cli::mlflow::versions;
+use crate::cli::mlflow::{counted, versions};
 use crate::cli::{Ending, StoreArg};
 use crate::tracking::Store;
 use crate::tracking::mlflow::file::{Exported, write};
@@ -65,11 +65,11 @@ pub(super) fn run(args: MlflowArgs) -> anyhow::Result<Ending> {
         eprintln!("note: a version can be listed in MLflow and not be loaded there: {why}");
     }
     eprintln!(
-        "{} → {} ({} runs, {} model versions)",
+        "{} → {} ({}, {})",
         args.studies.join(", "),
         args.output.display(),
-        written.runs,
-        written.versions
+        counted(written.runs, "run"),
+        counted(written.versions, "model version")
     );
     Ok(Ending::Done)
 }

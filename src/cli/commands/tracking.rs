@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
-use crate::cli::mlflow::versions;
+use crate::cli::mlflow::{counted, versions};
 use crate::cli::{Ending, Format, StoreArg, output};
 use crate::study::storage::Storage as _;
 use crate::study::{TrialRecord, TrialState};
@@ -201,8 +201,8 @@ fn sync(
                     false => String::new(),
                 };
                 bail!(
-                    "{error}; {} trials of `{name}` are unsent{hint}",
-                    left.trials
+                    "{error}; unsent of `{name}`: {}{hint}",
+                    counted(left.trials, "trial")
                 );
             }
         }
@@ -238,7 +238,9 @@ fn attempt(
         match (open, versions) {
             (0, 0) => eprintln!("{name}: {server} has everything"),
             _ => eprintln!(
-                "{name}: sent {sent} of {open} trials and {versions} model versions to {server}"
+                "{name}: sent {sent} of {} and {} to {server}",
+                counted(open, "trial"),
+                counted(versions, "model version")
             ),
         }
         if let Some(page) = sender.page() {

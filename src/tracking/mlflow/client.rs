@@ -197,6 +197,7 @@ impl Client {
             (401 | 403, _) => Err(MlflowError::Denied {
                 server: server(),
                 status,
+                what: short(&text),
             }),
             (_, Some(json)) if json["error_code"].is_string() => Err(MlflowError::Refused {
                 server: server(),

@@ -45,14 +45,16 @@ pub enum MlflowError {
     },
     /// The server does not let us in.
     #[error(
-        "the MLflow server {server} refused the credentials ({status}); set MLFLOW_TRACKING_USERNAME and \
-         MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+        "the MLflow server {server} does not let us in ({status}: {what}); if it wants credentials, set \
+         MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     )]
     Denied {
         /// The server.
         server: String,
         /// 401 or 403.
         status: u16,
+        /// The beginning of what it said.
+        what: String,
     },
     /// The server understood and said no.
     #[error("the MLflow server {server} refused {call} ({status} {code}): {what}")]
