@@ -12,6 +12,7 @@ mod editing;
 mod learner_options;
 mod learner_quality;
 mod limits;
+mod mlflow;
 mod onnx;
 mod optimize;
 mod optuna_interop;
