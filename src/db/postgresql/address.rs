@@ -27,8 +27,13 @@ impl Address {
         if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
             return Err(wrong("it does not begin with `postgres://`".to_owned()));
         }
-        if url.contains('?') && url.find('?') < url.rfind('@') {
-            let what = "an `@` comes after a `?`, which a password must not hold as they are: write `%40` and `%3F`";
+        // Read as written, a part of such a password would count as the host or the database, and be shown.
+        let login = url
+            .split_once("://")
+            .and_then(|(_, rest)| rest.rsplit_once('@'));
+        if login.is_some_and(|(login, _)| login.contains(['@', '/', '?', '#'])) {
+            let what = "its user or password holds a sign that must be escaped: `%40` for `@`, `%2F` for `/`, `%3F` for \
+                        `?`, `%23` for `#`";
             return Err(wrong(what.to_owned()));
         }
         let (plain, mode, authority) = without_encryption(url);
@@ -184,6 +189,21 @@ mod tests {
         ] {
             let (plain, mode, authority) = without_encryption(url);
             assert_eq!((plain.as_str(), mode, authority), expected);
+        }
+    }
+
+    #[test]
+    fn passwords_that_are_not_escaped_are_refused_and_not_shown() {
+        for url in [
+            "postgres://me:s3@cr3t@h/d",
+            "postgres://me:12/cr3t@h/d",
+            "postgres://me:12?a=cr3t@h/d",
+            "postgres://me:12#cr3t@h/d",
+            "postgres://me:12/cr3t@h/d?password=cr3t@x",
+        ] {
+            let error = Address::read(url).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains("`%40`"), "{error}");
+            assert!(!format!("{error} {error:?}").contains("cr3t"), "{error:?}");
         }
     }
 
