@@ -1,6 +1,7 @@
 //! A study beside MLflow: where it goes, what is said at its end.
 
 use std::env;
+use std::path::Path;
 
 use anyhow::Context as _;
 
@@ -12,7 +13,7 @@ use crate::tracking::mlflow::run::RunStatus;
 use crate::tracking::mlflow::{
     Background, Ending, Left, ModelFacts, Target, URI_VARIABLE, address,
 };
-use crate::tracking::{Artifact, Store};
+use crate::tracking::{Artifact, DEFAULT_FOLDER, Store};
 use crate::tune::experiment::TrackingSpec;
 
 /// Where a study goes, if anywhere: the environment over the file. `file` is how messages call the file.
@@ -86,13 +87,17 @@ impl<'a> Sending<'a> {
         let models = versions(self.store, &self.study).unwrap_or_default();
         match background.finish(ending, models) {
             Ok(left) => {
-                if let Some(line) = unsent_line(&self.study, &left) {
-                    eprintln!("{line}");
+                if let Some(line) = unsent_line(&left) {
+                    let hint = sync_command(self.store, &self.study);
+                    eprintln!("{line}; hint: {hint}");
                 } else if let Some(page) = left.page.filter(|_| !self.quiet) {
                     eprintln!("mlflow {page}");
                 }
             }
-            Err(error) => eprintln!("mlflow: {error}; hint: automl tracking sync {}", self.study),
+            Err(error) => eprintln!(
+                "mlflow: {error}; hint: {}",
+                sync_command(self.store, &self.study)
+            ),
         }
     }
 }
@@ -104,7 +109,7 @@ impl Drop for Sending<'_> {
 }
 
 /// What a server does not have, in one line; none when it has everything.
-pub(super) fn unsent_line(study: &str, left: &Left) -> Option<String> {
+fn unsent_line(left: &Left) -> Option<String> {
     if left.is_nothing() {
         return None;
     }
@@ -124,9 +129,19 @@ pub(super) fn unsent_line(study: &str, left: &Left) -> Option<String> {
         .as_ref()
         .map_or(String::new(), |w| format!(" ({w})"));
     Some(format!(
-        "mlflow: not sent yet: {}{why}; hint: automl tracking sync {study}",
+        "mlflow: not sent yet: {}{why}",
         parts.join(" and ")
     ))
+}
+
+/// What to type to send the rest.
+pub(super) fn sync_command(store: &Store, study: &str) -> String {
+    let folder = store.folder();
+    let place = match folder == Path::new(DEFAULT_FOLDER) {
+        true => String::new(),
+        false => format!(" --store {}", folder.display()),
+    };
+    format!("automl tracking sync {study}{place}")
 }
 
 /// A number of things, as in `1 run` and `3 runs`.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
-use crate::cli::mlflow::{counted, versions};
+use crate::cli::mlflow::{counted, sync_command, versions};
 use crate::cli::{Ending, Format, StoreArg, output};
 use crate::study::storage::Storage as _;
 use crate::study::{TrialRecord, TrialState};
@@ -197,7 +197,10 @@ fn sync(
             Err(error) => {
                 let left = left(store, name, &models)?;
                 let hint = match error.is_temporary() {
-                    true => format!("\nhint: `automl tracking sync {name}` when it answers again"),
+                    true => format!(
+                        "\nhint: `{}` when it answers again",
+                        sync_command(store, name)
+                    ),
                     false => String::new(),
                 };
                 bail!(

@@ -37,7 +37,7 @@ pub struct Pace {
     pub backoff: Duration,
     /// The most trials that wait in memory.
     pub mailbox: usize,
-    /// How long [`Background::finish`] waits without progress; a fifth of it when the server did not answer before.
+    /// How long [`Background::finish`] waits without progress; a third of it when the server did not answer before.
     pub silence: Duration,
     /// How long it waits in all.
     pub farewell: Duration,
@@ -50,8 +50,8 @@ impl Default for Pace {
             gather: Duration::from_millis(300),
             backoff: Duration::from_millis(500),
             mailbox: MAILBOX,
-            silence: Duration::from_secs(5),
-            farewell: Duration::from_secs(30),
+            silence: Duration::from_secs(3),
+            farewell: Duration::from_secs(10),
         }
     }
 }
@@ -249,7 +249,7 @@ impl Background {
         let begun = Instant::now();
         let mut state = self.shared.lock();
         let silence = match state.failing {
-            true => self.pace.silence / 5,
+            true => self.pace.silence / 3,
             false => self.pace.silence,
         };
         state.closing = Some(Closing {
@@ -269,10 +269,17 @@ impl Background {
         }
         let (why, page) = (state.why.clone(), state.page.clone());
         let silent = !state.ended && why.is_none();
+        let went_on = since.elapsed() < silence;
         drop(state);
         let mut left = left(&self.store, &self.study, &models)?;
         left.page = page;
-        let waited = || format!("no answer within {:.0} s", begun.elapsed().as_secs_f64());
+        let waited = || {
+            let seconds = begun.elapsed().as_secs_f64();
+            match went_on {
+                true => format!("it took more than {seconds:.0} s"),
+                false => format!("no answer within {seconds:.0} s"),
+            }
+        };
         left.why = left.why.or(why).or_else(|| silent.then(waited));
         Ok(left)
     }

@@ -187,6 +187,8 @@ impl Client {
         };
         match (status, json) {
             (200..=299, Some(json)) => Ok(json),
+            // What does not even know the method will not learn it.
+            (501, _) => Err(self.not_mlflow(call, "status 501")),
             (408 | 429 | 500..=599, json) => Err(MlflowError::Busy {
                 server: server(),
                 status,
@@ -229,7 +231,10 @@ impl Client {
         };
         MlflowError::Unreachable {
             server: self.server.clone(),
-            what: error.to_string(),
+            what: match error {
+                ureq::Error::Io(error) => error.to_string(),
+                other => other.to_string(),
+            },
             arrived,
         }
     }
@@ -261,7 +266,10 @@ impl Client {
             let gone = found["experiment"]["lifecycle_stage"] == "deleted";
             let id = self.word(call, &found, "/experiment/experiment_id")?;
             if gone {
-                self.post("mlflow/experiments/restore", &json!({"experiment_id": id}))?;
+                return Err(MlflowError::DeletedExperiment {
+                    name: name.to_owned(),
+                    id,
+                });
             }
             Ok::<_, MlflowError>(id)
         };
@@ -710,6 +718,9 @@ fn basic(user: &str, password: &str) -> String {
 
 /// The beginning of a text, on one line.
 fn short(text: &str) -> String {
+    if text.trim_start().starts_with('<') {
+        return "a page of HTML".to_owned();
+    }
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(200) {
         Some((at, _)) => format!("{}…", &line[..at]),

@@ -90,6 +90,17 @@ pub enum MlflowError {
         /// The run.
         run: String,
     },
+    /// The experiment was deleted.
+    #[error(
+        "the experiment `{name}` was deleted in MLflow; hint: `mlflow experiments restore --experiment-id {id}`, or name another \
+         one with `tracking: {{experiment: NAME}}`"
+    )]
+    DeletedExperiment {
+        /// Its name.
+        name: String,
+        /// Its key.
+        id: String,
+    },
     /// Artifacts live where only MLflow's own client writes.
     #[error(
         "the MLflow server keeps artifacts in `{uri}`, where only its own client can write; start it with `--serve-artifacts` to send models"

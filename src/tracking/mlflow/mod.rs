@@ -45,13 +45,15 @@ pub fn address(typed: &str) -> Result<String, MlflowError> {
         };
         Err(MlflowError::Address { typed: shown, what })
     };
+    let other = "only `http://` and `https://` servers can be sent to; for a file use `automl export mlflow`";
     let Some((scheme, rest)) = typed.trim().split_once("://") else {
-        return refuse("it has no scheme; write `http://host:5000`");
+        return refuse(match typed.trim_start().starts_with("file:") {
+            true => other,
+            false => "it has no scheme; write `http://host:5000`",
+        });
     };
     if !matches!(scheme, "http" | "https") {
-        return refuse(
-            "only `http://` and `https://` servers can be sent to; for a file use `automl export mlflow`",
-        );
+        return refuse(other);
     }
     if rest.contains('@') {
         return refuse(

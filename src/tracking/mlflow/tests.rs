@@ -418,6 +418,8 @@ fn addresses_are_checked_and_passwords_in_them_not_repeated() {
     ] {
         assert!(address(wrong).is_err(), "{wrong}");
     }
+    let file = address("file:./mlruns").unwrap_err().to_string();
+    assert!(file.contains("automl export mlflow"), "{file}");
     for secret in [
         "http://me:s3cret@host:5000",
         "ftp://me:s3cret@host",

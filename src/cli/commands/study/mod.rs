@@ -38,6 +38,7 @@ use version::{check_gate, gate, register};
   automl study configs/churn.yaml --trials 200          continue the same study to 200 trials
   automl study configs/churn.yaml --threads 1           the same trials and model, more slowly
   automl study wider.yaml --from churn --without 3,17   begin with its trials, but for two
+  AUTOML_MLFLOW_URI=http://localhost:5000 automl study configs/churn.yaml    followed in MLflow
   automl study configs/ensemble.yaml                    the final model from many trials, calibrated
   automl study configs/csv.yaml --data my.csv --name my-study --format json")]
 pub(crate) struct StudyArgs {
