@@ -238,8 +238,8 @@ impl Study {
         let ended = ended.and_then(Json::as_str).map(str::to_owned);
         let from = self.history.len();
         let known: Vec<TrialState> = self.trials[from..].iter().map(|t| t.state).collect();
-        let changed = self
-            .patiently(|storage, name| storage.load_changed(name, from as u64, &known))?;
+        let changed =
+            self.patiently(|storage, name| storage.load_changed(name, from as u64, &known))?;
         let mut news = false;
         for record in changed {
             let (number, state) = (record.number, record.state);
