@@ -7,6 +7,7 @@ mod constraints;
 #[cfg(feature = "adapters")]
 mod cross_check;
 mod data_sets;
+mod deploy;
 mod docs;
 mod editing;
 mod learner_options;
