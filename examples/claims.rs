@@ -7,6 +7,8 @@
 //! ```sh
 //! WORKERS=1000 TRIALS=3000 STORE=postgres://… cargo run --release --features postgres --example claims
 //! ```
+//!
+//! Several processes with the same NAME, STORE and CONCURRENCY share one study.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,6 +22,7 @@ use automl::study::declared::{Param, Space};
 use automl::study::engine::Share;
 use automl::study::sampler::random::Random;
 use automl::study::space::Domain;
+use automl::study::storage::Storage;
 use automl::study::{Study, StudyError, Trial};
 use automl::tracking::Store;
 use rand::RngExt as _;
@@ -30,6 +33,7 @@ struct Settings {
     store: String,
     name: String,
     workers: usize,
+    concurrency: usize,
     trials: u64,
     connections: usize,
     seconds: f64,
@@ -60,8 +64,9 @@ fn main() -> Done<()> {
         store: given
             .clone()
             .unwrap_or_else(|| folder.display().to_string()),
-        name: format!("claims-{}", std::process::id()),
+        name: std::env::var("NAME").unwrap_or_else(|_| format!("claims-{}", std::process::id())),
         workers: number("WORKERS", 50.0)? as usize,
+        concurrency: number("CONCURRENCY", number("WORKERS", 50.0)?)? as usize,
         trials: number("TRIALS", 500.0)? as u64,
         connections: number("CONNECTIONS", 16.0)? as usize,
         seconds: number("SECONDS", 0.1)?,
@@ -123,7 +128,7 @@ fn print(what: &str, mut seconds: Vec<f64>) {
     );
 }
 
-fn open(settings: &Settings, worker: usize) -> Done<Study> {
+fn open(settings: &Settings, storage: &Arc<dyn Storage>, worker: usize) -> Done<Study> {
     let float = |name: &str| -> Done<Param> {
         Ok(Param::new(name, Domain::float(-5.0, 5.0, None, false)?))
     };
@@ -132,20 +137,21 @@ fn open(settings: &Settings, worker: usize) -> Done<Study> {
     let share = Share {
         poll: Duration::from_millis(250),
         patience: Duration::from_secs(60),
-        ..Share::new(format!("worker-{worker}"))
+        ..Share::new(format!("{}-{worker}", std::process::id()))
     };
     Ok(Study::builder(&settings.name)
         .sampler(Random)
         .seed(1)
-        .concurrency(settings.workers)
+        .concurrency(settings.concurrency)
         .space(space)
-        .storage(Store::open(&settings.store)?.storage())
+        .storage(Arc::clone(storage))
         .share(share)
         .open()?)
 }
 
 /// Takes turns for every CONNECTIONS-th worker.
 fn run(settings: &Settings, thread: usize) -> Done<Costs> {
+    let storage: Arc<dyn Storage> = Store::open(&settings.store)?.storage();
     let mut costs = Costs::default();
     let mut rng = Seed::root(7).child("thread", thread as u64).rng();
     let mut workers = Vec::new();
@@ -154,7 +160,7 @@ fn run(settings: &Settings, thread: usize) -> Done<Costs> {
     for worker in (thread..settings.workers).step_by(settings.connections) {
         turns.push(Reverse((begun, workers.len())));
         workers.push(Worker {
-            study: open(settings, worker)?,
+            study: open(settings, &storage, worker)?,
             trial: None,
             pause: Duration::from_millis(1),
         });
