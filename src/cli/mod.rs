@@ -56,9 +56,9 @@ enum Command {
     Show(commands::trials::ShowArgs),
     /// Predict the rows of a file.
     Predict(commands::predict::PredictArgs),
-    /// Make a model file of a LightGBM or XGBoost model.
+    /// Make a model file of a LightGBM or XGBoost model, or take over studies of Optuna.
     Import(commands::import::ImportArgs),
-    /// Write a model in a form that other programs run.
+    /// Write a model or the trials of a study in a form that other programs use.
     Export(commands::export::ExportArgs),
     /// Explain predictions and models: SHAP values, importance, partial dependence.
     Explain(commands::explain::ExplainArgs),

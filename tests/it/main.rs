@@ -9,12 +9,16 @@ mod cross_check;
 mod data_sets;
 mod docs;
 mod editing;
+mod export;
 mod learner_options;
 mod learner_quality;
 mod limits;
 mod onnx;
 mod optimize;
+mod optuna_import;
 mod optuna_interop;
+mod optuna_mixed;
+mod optuna_views;
 mod portable;
 #[cfg(feature = "postgres")]
 mod postgres;
