@@ -126,7 +126,7 @@ def fill(storage):
         sampler=optuna.samplers.NSGAIISampler(
             seed=1,
             population_size=4,
-            constraints_func=lambda trial: (trial.user_attrs["sum"] - 1.2,),
+            constraints_func=lambda trial: (trial.user_attrs["sum"] - 0.8,),
         ),
     )
     study.set_metric_names(["gain", "cost"])

@@ -100,8 +100,9 @@ def beside_others(trial):
 
 
 def mixed(url):
-    # Others write too, and SQLite's own limit of waiting is five seconds.
-    storage = optuna.storages.RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+    # Others write too, and the limit of waiting is five seconds when none is given.
+    wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=wait)
     study = optuna.load_study(study_name="s", storage=storage)
     study.optimize(beside_others, n_trials=12)
 

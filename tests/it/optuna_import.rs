@@ -210,7 +210,8 @@ fn a_copy_that_was_cut_off_is_finished_by_the_same_command() {
     drop(database);
     assert_eq!(stored(&desk, "one").1.len(), 5);
     desk.done(&args);
-    assert_eq!(stored(&desk, "one"), whole);
+    // NaN is not equal to itself.
+    assert_eq!(format!("{:?}", stored(&desk, "one")), format!("{whole:?}"));
     let error = desk.refused(&args);
     assert!(error.contains("there is a study `one`"), "{error}");
 }

@@ -23,7 +23,7 @@ fn objective(trial: &TrialRecord) -> f64 {
 
 /// `place` is the store as the program takes it, `database` as the storage does.
 pub fn everybody_adds_trials(python: &Path, desk: &Desk, place: &str, database: &Path) {
-    const TRIALS: usize = 60;
+    const TRIALS: usize = 120;
     let leader = workers::lead(desk, place, &TRIALS.to_string(), &[])
         .spawn()
         .unwrap();
@@ -41,8 +41,12 @@ pub fn everybody_adds_trials(python: &Path, desk: &Desk, place: &str, database: 
         "{}",
         trials.len()
     );
-    let theirs = trials.iter().filter(|t| t.user_attrs.get("by").is_some());
-    assert_eq!(theirs.count(), 12, "every trial of Optuna is there, once");
+    let is_theirs = |t: &&TrialRecord| t.user_attrs.contains_key("by");
+    let theirs: Vec<u64> = trials.iter().filter(is_theirs).map(|t| t.number).collect();
+    assert_eq!(theirs.len(), 12, "every trial of Optuna is there, once");
+    let last = trials.iter().rev().find(|t| !is_theirs(t)).unwrap();
+    let between = theirs.iter().filter(|n| **n < last.number).count();
+    assert!(between >= 4, "they ran at the same time: {theirs:?}");
     for (number, trial) in trials.iter().enumerate() {
         assert_eq!(trial.number, number as u64);
         assert_eq!(trial.state, TrialState::Complete, "trial {number}");

@@ -234,8 +234,15 @@ fn copy(
         storage.create_study(&study)?;
     }
     let before = storage.load_trials(&study.name)?;
-    let differs = |trial: &&TrialRecord| before.get(trial.number as usize) != Some(*trial);
-    let missing: Vec<&TrialRecord> = trials.iter().filter(differs).collect();
+    // Of a finished trial nothing changes any more; another one in its place is refused when it is written.
+    let is_missing = |trial: &&TrialRecord| {
+        let there = before.get(trial.number as usize);
+        there.is_none_or(|there| {
+            let ended = |t: &TrialRecord| (t.state, t.started, t.finished);
+            !there.state.is_finished() || ended(there) != ended(trial)
+        })
+    };
+    let missing: Vec<&TrialRecord> = trials.iter().filter(is_missing).collect();
     for part in missing.chunks(AT_ONCE) {
         let claim = Claim::Alone;
         let writes: Vec<Write<'_>> = part.iter().map(|&trial| Write { trial, claim }).collect();
