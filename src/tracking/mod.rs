@@ -11,11 +11,14 @@
 //! A store whose place is a URL (`postgres://…`) has its database there, shared by many machines, and a folder with the
 //! rest. A [`StudyLock`] lies in that folder, so it keeps processes apart that share the folder.
 //!
+//! [`mlflow`] brings studies to MLflow.
+//!
 //! **Contract.** A [`Store`] has one database for all rooms. An artifact is either
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 
 mod artifacts;
 mod member;
+pub mod mlflow;
 mod predictions;
 
 use std::fmt::Write as _;

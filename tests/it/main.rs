@@ -7,12 +7,14 @@ mod constraints;
 #[cfg(feature = "adapters")]
 mod cross_check;
 mod data_sets;
+mod deploy;
 mod docs;
 mod editing;
 mod export;
 mod learner_options;
 mod learner_quality;
 mod limits;
+mod mlflow;
 mod onnx;
 mod optimize;
 mod optuna_import;
@@ -20,11 +22,11 @@ mod optuna_interop;
 mod optuna_mixed;
 mod optuna_views;
 mod portable;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres_faults;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres_server;
 #[cfg(feature = "postgres")]
 mod postgres_workers;

@@ -385,7 +385,7 @@ fn a_study_of_optuna_opens(python: &Path, file: &Path) {
     );
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 pub mod on_postgres {
     use std::collections::BTreeSet;
 

@@ -67,7 +67,7 @@ fn optuna_and_workers_share_a_study_in_a_folder() {
     everybody_adds_trials(&python, &desk, "store", &database);
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 #[test]
 fn optuna_and_workers_share_a_study_on_a_server() {
     let Some((python, server)) = crate::optuna_interop::on_postgres::both() else {

@@ -32,6 +32,8 @@ enum ExportCommand {
         #[command(flatten)]
         store: StoreArg,
     },
+    /// As the SQLite file that MLflow opens: studies with their trials, metrics, data and models.
+    Mlflow(super::export_mlflow::MlflowArgs),
     /// The trials of a study as CSV, in the columns of Optuna's `trials_dataframe`.
     #[command(after_help = "Examples:
   automl export csv churn --output trials.csv
@@ -73,6 +75,7 @@ pub(crate) fn run(args: ExportArgs) -> anyhow::Result<Ending> {
             );
             Ok(Ending::Done)
         }
+        ExportCommand::Mlflow(args) => super::export_mlflow::run(args),
         ExportCommand::Csv(args) => super::export_trials::csv(args),
         ExportCommand::Json(args) => super::export_trials::json(args),
         ExportCommand::Parquet(args) => super::export_trials::parquet(args),

@@ -19,7 +19,7 @@ pub mod sqlite;
 
 use crate::db::DbError;
 
-use super::record::{Attrs, StudyRecord, TrialRecord};
+use super::record::{Attrs, StudyRecord, TrialRecord, TrialState};
 
 pub use lease::{Claim, Held, Lease, Write, Wrote};
 
@@ -118,6 +118,22 @@ pub trait Storage: Send + Sync {
     /// [`StorageError::NoStudy`].
     fn load_trials(&self, study: &str) -> Result<Vec<TrialRecord>, StorageError> {
         self.load_trials_from(study, 0)
+    }
+
+    /// Those of the trials from number `from` on, by number, whose state is not the one in `known`, which begins with that of
+    /// trial `from`. What is beyond `known` is new.
+    ///
+    /// # Errors
+    /// [`StorageError::NoStudy`].
+    fn load_changed(
+        &self,
+        study: &str,
+        from: u64,
+        known: &[TrialState],
+    ) -> Result<Vec<TrialRecord>, StorageError> {
+        let mut trials = self.load_trials_from(study, from)?;
+        trials.retain(|t| known.get((t.number - from) as usize) != Some(&t.state));
+        Ok(trials)
     }
 
     /// Writes trials as they are, in order and in one transaction: a new one if its number is the next, else over an

@@ -90,7 +90,7 @@ impl Source {
         let (study, mut trials) = self.storage.db.read(|tx| {
             let id = existing_study(tx, name)?;
             let study = read_study(tx, id, name)?;
-            Ok::<_, StorageError>((study, read_trials(tx, id, name, 0)?))
+            Ok::<_, StorageError>((study, read_trials(tx, id, name, 0, u64::MAX)?))
         })?;
         if let Some(zone) = zone {
             for trial in &mut trials {
