@@ -10,13 +10,17 @@ mod data_sets;
 mod deploy;
 mod docs;
 mod editing;
+mod export;
 mod learner_options;
 mod learner_quality;
 mod limits;
 mod mlflow;
 mod onnx;
 mod optimize;
+mod optuna_import;
 mod optuna_interop;
+mod optuna_mixed;
+mod optuna_views;
 mod portable;
 #[cfg(all(unix, feature = "postgres"))]
 mod postgres;

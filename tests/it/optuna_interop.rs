@@ -16,7 +16,7 @@ use automl::study::storage::sqlite::SqliteStorage;
 use serde_json::{Value as Json, json};
 
 /// The Python to use, or `None` with a line that says what is missing.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let name = std::env::var_os("AUTOML_PYTHON").unwrap_or_else(|| "python3".into());
     let found = Command::new(&name)
         .args(["-c", "import optuna; print(optuna.__version__)"])
@@ -38,7 +38,7 @@ fn python() -> Option<PathBuf> {
 }
 
 /// The storage in a file, or in the database of a URL.
-fn open(file: &Path) -> SqliteStorage {
+pub fn open(file: &Path) -> SqliteStorage {
     match file.to_str() {
         Some(url) if is_url(url) => {
             SqliteStorage::with_db(Arc::new(Db::open_url(url).unwrap())).unwrap()
@@ -47,7 +47,7 @@ fn open(file: &Path) -> SqliteStorage {
     }
 }
 
-fn run(python: &Path, command: &str, file: &Path) -> String {
+pub fn run(python: &Path, command: &str, file: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/optuna_check.py");
     let out = Command::new(python)
         .arg(script)
@@ -118,7 +118,7 @@ fn distribution(domain: &Domain) -> Json {
 }
 
 /// A trial in the words of `optuna_check.py`.
-fn described(trial: &TrialRecord) -> Json {
+pub fn described(trial: &TrialRecord) -> Json {
     let params: BTreeMap<&str, Json> = trial.params.iter().map(|(n, v)| (n, value(v))).collect();
     let distributions: BTreeMap<&str, Json> = trial
         .params
@@ -386,14 +386,14 @@ fn a_study_of_optuna_opens(python: &Path, file: &Path) {
 }
 
 #[cfg(all(unix, feature = "postgres"))]
-mod on_postgres {
+pub mod on_postgres {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::postgres_server::{Server, shared};
 
     /// A Python with Optuna and a driver, and a server.
-    fn both() -> Option<(PathBuf, Arc<Server>)> {
+    pub fn both() -> Option<(PathBuf, Arc<Server>)> {
         let python = python()?;
         let driver = Command::new(&python)
             .args(["-c", "import psycopg2"])

@@ -43,7 +43,8 @@ impl Held {
 pub enum Claim<'a> {
     /// Nothing: this process runs the study alone. A lease that the trial has ends.
     Alone,
-    /// The trial begins under `lease`, if it has not begun, or runs under `over` or, when that is `None`, under no lease.
+    /// The trial begins under `lease`, if it has not begun, or runs under `over` or, when that is `None`, under no lease and
+    /// with the same parameters: one that another program has begun meanwhile is its own.
     Begin {
         /// The new lease.
         lease: &'a Lease,

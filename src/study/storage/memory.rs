@@ -176,7 +176,11 @@ impl Kept {
                 is_held(lease)
                     || match (held, over) {
                         (Some(held), Some(over)) => same(held, over),
-                        (held, over) => held.is_none() && over.is_none(),
+                        (held, over) => {
+                            held.is_none()
+                                && over.is_none()
+                                && before.is_some_and(|t| t.params == trial.params)
+                        }
                     }
             }
             (Claim::End(lease), Some(TrialState::Running)) => is_held(lease),
