@@ -19,7 +19,6 @@ use crate::cli::{Ending, StoreArg};
 use crate::fsio;
 use crate::fsio::host;
 use crate::study::engine::Share;
-use crate::study::storage::Storage as _;
 use crate::study::{Budget, Ended, Stop, Study, StudyBuilder, StudyError, Trial, TrialRecord};
 use crate::tracking::{Predictions, Store, TrackingError};
 use crate::tune::adopt::{Differs, difference, origin};

@@ -65,8 +65,11 @@ impl JournalStorage {
     }
 
     /// [`JournalStorage::open`] with a time other than 30 s after which a lock that has not changed is taken for that
-    /// of a dead process.
-    fn open_with(path: &Path, grace: Duration) -> Result<Self, StorageError> {
+    /// of a dead process: longer than any write to the file takes, above zero.
+    ///
+    /// # Errors
+    /// As [`JournalStorage::open`].
+    pub fn open_with(path: &Path, grace: Duration) -> Result<Self, StorageError> {
         log::create(path)?;
         let (host, process) = (crate::fsio::host(), std::process::id());
         let storage = JournalStorage {
