@@ -453,7 +453,9 @@ mod tests {
         }
         // Where memory cannot be shared, SQLite's log must not be a WAL.
         let mode = store.db().read(|tx| {
-            tx.first("PRAGMA journal_mode", &[], |row| Ok::<_, DbError>(row.text(0)?.to_owned()))
+            tx.first("PRAGMA journal_mode", &[], |row| {
+                Ok::<_, DbError>(row.text(0)?.to_owned())
+            })
         });
         assert_eq!(mode.unwrap().as_deref(), Some("delete"));
         assert!(!store.db().read(|tx| tx.has_table("studies")).unwrap());
@@ -471,7 +473,10 @@ mod tests {
         store.storage().create_study(&study("s")).unwrap();
         let error = Store::open(&named).unwrap_err();
         assert!(matches!(error, TrackingError::HasDatabase { .. }));
-        assert!(error.to_string().contains("leave `journal:` out"), "{error}");
+        assert!(
+            error.to_string().contains("leave `journal:` out"),
+            "{error}"
+        );
         assert!(!dir.path().join("studies.journal").exists());
         drop(store);
         let found = Store::open(dir.path()).unwrap().storage().load_studies();

@@ -69,7 +69,9 @@ pub(super) fn refuse_hiding(folder: &Path) -> Result<(), TrackingError> {
         if !tx.has_table("studies")? {
             return Ok(false);
         }
-        let study = tx.first("SELECT study_id FROM studies LIMIT 1", &[], |row| row.int(0))?;
+        let study = tx.first("SELECT study_id FROM studies LIMIT 1", &[], |row| {
+            row.int(0)
+        })?;
         Ok::<_, DbError>(study.is_some())
     })?;
     match has_studies {

@@ -9,6 +9,7 @@ mod cross_check;
 mod data_sets;
 mod docs;
 mod editing;
+mod journal;
 mod learner_options;
 mod learner_quality;
 mod limits;
