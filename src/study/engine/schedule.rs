@@ -165,9 +165,7 @@ impl Study {
                         Some(Ok(ended)) if self.waits_for_others(&ended, budget) => {
                             if !announced && ended != Ended::Trials {
                                 announced = true;
-                                if let Err(error) = self.announce(Some(&ended.to_string())) {
-                                    return Err(error);
-                                }
+                                self.announce(Some(&ended.to_string()))?;
                             }
                         }
                         Some(outcome) => return outcome,

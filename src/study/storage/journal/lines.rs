@@ -10,8 +10,8 @@ use crate::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialStat
 use crate::study::space::Assignment;
 
 use super::super::json;
-use super::log::LEFT;
-use super::replay::{Holding, LEASE, NO_TIME, REPLACED, Trial, state_code};
+use super::fields::{LEFT, NO_TIME, state_code};
+use super::replay::{Holding, LEASE, REPLACED, Trial};
 
 /// The lines of one call.
 pub(super) struct Lines {

@@ -10,11 +10,9 @@ use serde_json::Value as Json;
 use crate::fsio::FileError;
 
 use super::super::{StorageError, json};
+use super::fields::LEFT;
 use super::lock::beside;
 use super::replay::State;
-
-/// The field with the number of lines that follow in the same call. Optuna reads fields by name, and not this one.
-pub(super) const LEFT: &str = "automl_left";
 
 /// The end of a journal that a crash or a full disk left behind, set aside before the next write.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@
 //! Optuna sees leases as the system attribute `automl:lease` of a trial, and knows no way to take a parameter or an
 //! attribute back.
 
+mod call;
+mod fields;
 mod lines;
 mod lock;
 mod log;
@@ -17,7 +19,6 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,11 +27,12 @@ use std::time::Duration;
 use crate::clock::{Clock as _, SystemClock};
 use crate::study::record::{Attrs, StudyRecord, TrialRecord, TrialState};
 
-use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote, check_values};
+use super::{Held, Lease, Storage, StorageError, Write, Wrote};
+use call::{Call, begun};
 use lines::Lines;
 use lock::FileLock;
 use log::View;
-use replay::{Holding, Kept, State, Trial};
+use replay::{Kept, State};
 
 pub use log::Repair;
 
@@ -180,14 +182,6 @@ fn existing<'a>(state: &'a State, name: &str) -> Result<(usize, &'a Kept), Stora
     })
 }
 
-fn begun(lease: &Lease, beat: u64) -> Holding {
-    Holding {
-        lease: lease.clone(),
-        beat,
-        renewed: SystemClock.now(),
-    }
-}
-
 impl Storage for JournalStorage {
     fn create_study(&self, study: &StudyRecord) -> Result<(), StorageError> {
         self.change(|state, lines| {
@@ -234,14 +228,7 @@ impl Storage for JournalStorage {
     fn write(&self, study: &str, writes: &[Write<'_>]) -> Result<Vec<Wrote>, StorageError> {
         self.change(|state, lines| {
             let (id, kept) = existing(state, study)?;
-            let mut call = Call {
-                study: id,
-                kept,
-                next_id: state.next_trial(),
-                next_number: kept.trials.len() as u64,
-                changed: BTreeMap::new(),
-                lines,
-            };
+            let mut call = Call::new(id, kept, state.next_trial(), lines);
             writes.iter().map(|write| call.write(write)).collect()
         })
     }
@@ -280,72 +267,5 @@ impl Storage for JournalStorage {
             }
             Ok(lost)
         })
-    }
-}
-
-/// A call of [`Storage::write`] while its lines are made.
-struct Call<'a> {
-    study: usize,
-    kept: &'a Kept,
-    next_id: usize,
-    next_number: u64,
-    /// Trials as the earlier writes of the call left them.
-    changed: BTreeMap<u64, Trial>,
-    lines: &'a mut Lines,
-}
-
-impl Call<'_> {
-    fn write(&mut self, write: &Write<'_>) -> Result<Wrote, StorageError> {
-        let study = &self.kept.study;
-        let name = || study.name.clone();
-        let Write { trial, claim } = *write;
-        let number = trial.number;
-        check_values(&study.name, trial, study.directions.len())?;
-        if number > self.next_number {
-            return Err(StorageError::NumberGap {
-                study: name(),
-                number,
-                next: self.next_number,
-            });
-        }
-        let before = match self.changed.get(&number) {
-            None => self.kept.trials.get(number as usize),
-            changed => changed,
-        };
-        let record = before.map(|t| &t.record);
-        let finished = record.is_some_and(|t| t.state.is_finished());
-        if finished && matches!(claim, Claim::Alone) {
-            return Err(StorageError::TrialFinished {
-                study: name(),
-                number,
-            });
-        }
-        let holding = before.and_then(|t| t.lease.as_ref());
-        if !write.holds(record, holding.map(|h| &h.lease)) {
-            return Ok(Wrote::Refused);
-        }
-        if finished {
-            // By this very write, and nobody knew.
-            return Ok(Wrote::Done);
-        }
-        let lease = match claim {
-            Claim::Begin { lease, .. } if !trial.state.is_finished() => Some(begun(lease, 0)),
-            _ => None,
-        };
-        let id = match before {
-            Some(before) => {
-                self.lines.update_trial(before, trial, lease.as_ref());
-                before.id
-            }
-            None => {
-                self.lines.create_trial(self.study, trial, lease.as_ref());
-                self.next_id += 1;
-                self.next_number += 1;
-                self.next_id - 1
-            }
-        };
-        let record = trial.clone();
-        self.changed.insert(number, Trial { id, record, lease });
-        Ok(Wrote::Done)
     }
 }

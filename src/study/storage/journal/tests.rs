@@ -6,7 +6,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::super::conformance;
+use super::super::{Claim, conformance};
 use super::*;
 use crate::clock::Timestamp;
 use crate::study::record::Direction;

@@ -349,10 +349,10 @@ fn write_trial(
         }
         Claim::Begin { .. } | Claim::End(_) if is_finished => return Ok(Wrote::Refused),
         Claim::End(lease) if !leases::is_held(tx, id, lease)? => return Ok(Wrote::Refused),
-        Claim::Begin { lease, over } if state == Some(TrialState::Running) => {
-            if !leases::may_take(tx, id, lease, over)? {
-                return Ok(Wrote::Refused);
-            }
+        Claim::Begin { lease, over }
+            if state == Some(TrialState::Running) && !leases::may_take(tx, id, lease, over)? =>
+        {
+            return Ok(Wrote::Refused);
         }
         _ => {}
     }
