@@ -4,7 +4,6 @@
 use automl::clock::Timestamp;
 use automl::study::record::{Attrs, StudyRecord, TrialState};
 use automl::study::space::{Assignment, Params};
-use automl::study::storage::Storage;
 use automl::study::{Direction, Domain, TrialRecord};
 use automl::tracking::Store;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};

@@ -31,6 +31,22 @@ impl Timestamp {
         self.to_sql().replacen(' ', "T", 1) + "Z"
     }
 
+    /// `YYYY-MM-DDTHH:MM:SS.ffffff+00:00`, the form that Optuna's journal uses.
+    pub fn to_iso_offset(self) -> String {
+        format!("{}+00:00", self.to_sql().replacen(' ', "T", 1))
+    }
+
+    /// Reads a time in ISO 8601 with or without an offset; without one it is in the time zone of this machine, as
+    /// Optuna 4 wrote it. `None` for other text.
+    pub fn from_iso(text: &str) -> Option<Self> {
+        if let Ok(time) = text.parse::<jiff::Timestamp>() {
+            return Some(Timestamp(time.as_microsecond()));
+        }
+        let civil: jiff::civil::DateTime = text.parse().ok()?;
+        let local = civil.to_zoned(jiff::tz::TimeZone::system()).ok()?;
+        Some(Timestamp(local.timestamp().as_microsecond()))
+    }
+
     /// Reads what [`Timestamp::to_sql`] writes; the fraction may be absent. `None` for other text.
     pub fn from_sql(text: &str) -> Option<Self> {
         let civil: jiff::civil::DateTime = text.replacen(' ', "T", 1).parse().ok()?;
@@ -136,5 +152,16 @@ mod tests {
         assert!(Zone::named("Europe/Nowhere").is_none());
         let end = Timestamp(i64::MAX);
         assert_eq!(zone.moment(end), end);
+    }
+
+    #[test]
+    fn iso_form_round_trips() {
+        let t = Timestamp(1_795_209_012_345_678);
+        assert_eq!(Timestamp::from_iso(&t.to_iso_offset()), Some(t));
+        let east = "1970-01-01T09:00:01.500000+09:00";
+        assert_eq!(Timestamp::from_iso(east), Some(Timestamp(1_500_000)));
+        let local = Timestamp::from_iso("2024-05-01T12:00:00.000001").unwrap();
+        assert_eq!(local.0 % 1_000_000, 1);
+        assert_eq!(Timestamp::from_iso("yesterday"), None);
     }
 }

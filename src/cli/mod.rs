@@ -14,6 +14,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::study::storage::journal::Repair;
 use crate::tracking::{Store, TrackingError};
 
 /// From a CSV to a tuned, tracked, registered model.
@@ -76,7 +77,7 @@ enum Command {
 /// Where studies, models and artifacts are.
 #[derive(Debug, Clone, Args)]
 struct StoreArg {
-    /// The store: a folder, or postgres://user:password@host/database.
+    /// The store: a folder, journal:FOLDER on a network file system, or postgres://user:password@host/database.
     // The value may hold a password, so help does not show it.
     #[arg(long, env = "AUTOML_STORE", hide_env_values = true, default_value = crate::tracking::DEFAULT_FOLDER, value_name = "DIR|URL")]
     store: PathBuf,
@@ -88,19 +89,32 @@ struct StoreArg {
 impl StoreArg {
     /// The store, made when there is none.
     fn open(&self) -> Result<Store, TrackingError> {
-        match &self.artifacts {
+        let store = match &self.artifacts {
             Some(files) => Store::open_with(&self.store, files),
             None => Store::open(&self.store),
-        }
+        }?;
+        store.on_repair(note_repair);
+        Ok(store)
     }
 
     /// The store, which must be there.
     fn open_existing(&self) -> Result<Store, TrackingError> {
-        match &self.artifacts {
+        let store = match &self.artifacts {
             Some(files) => Store::open_existing_with(&self.store, files),
             None => Store::open_existing(&self.store),
-        }
+        }?;
+        store.on_repair(note_repair);
+        Ok(store)
     }
+}
+
+fn note_repair(repair: &Repair) {
+    eprintln!(
+        "note: a write to `{}` was cut off; its {} bytes were set aside in `{}`, and what was written before is all there",
+        repair.path.display(),
+        repair.bytes,
+        repair.saved.display()
+    );
 }
 
 /// How results are printed.

@@ -60,7 +60,7 @@ impl Db {
     /// # Errors
     /// The file is not a database, its folder is missing or read-only, or another process holds it.
     pub fn open(path: &Path) -> Result<Db, DbError> {
-        Self::open_with(path, Duration::from_secs(BUSY_SECONDS))
+        Self::open_with(path, Duration::from_secs(BUSY_SECONDS), "WAL")
     }
 
     /// Opens the database at `path`, which must be there, and never changes it: for files of other programs. Writes are
@@ -75,11 +75,20 @@ impl Db {
         })
     }
 
-    /// [`Db::open`] with a limit of waiting other than [`BUSY_SECONDS`].
-    fn open_with(path: &Path, busy: Duration) -> Result<Db, DbError> {
+    /// [`Db::open`] with SQLite's rollback journal instead of a WAL, which needs memory that processes share: for
+    /// network file systems. Readers and writers wait for each other.
+    ///
+    /// # Errors
+    /// As [`Db::open`].
+    pub fn open_without_wal(path: &Path) -> Result<Db, DbError> {
+        Self::open_with(path, Duration::from_secs(BUSY_SECONDS), "DELETE")
+    }
+
+    /// [`Db::open`] with a limit of waiting other than [`BUSY_SECONDS`], and a mode of SQLite's journal.
+    fn open_with(path: &Path, busy: Duration, mode: &str) -> Result<Db, DbError> {
         Ok(Db {
             path: path.to_owned(),
-            kind: Kind::Sqlite(sqlite::Sqlite::open(path, busy)?),
+            kind: Kind::Sqlite(sqlite::Sqlite::open(path, busy, mode)?),
         })
     }
 

@@ -26,9 +26,9 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub fn open(path: &Path, busy: Duration) -> Result<Self, DbError> {
+    pub fn open(path: &Path, busy: Duration, mode: &str) -> Result<Self, DbError> {
         let conn = connect(path, busy)?;
-        use_wal(&conn, path, busy)?;
+        use_mode(&conn, path, busy, mode)?;
         Ok(Sqlite {
             path: path.to_owned(),
             busy,
@@ -45,6 +45,7 @@ impl Sqlite {
             .map_err(err)?;
         Ok(Sqlite {
             path: path.to_owned(),
+            busy: Duration::from_secs(BUSY_SECONDS),
             writer: Mutex::new(conn),
             readers: None,
         })
@@ -154,15 +155,15 @@ fn connect(path: &Path, busy: Duration) -> Result<Connection, DbError> {
     Ok(conn)
 }
 
-/// Switches a new file to WAL. Two processes that do so at once get "busy" without waiting, hence the loop. A
+/// Switches a file to a mode of SQLite's journal. Two processes that do so at once get "busy" without waiting, hence the loop. A
 /// file system without shared memory keeps the old journal, which is slower and as safe.
-fn use_wal(conn: &Connection, path: &Path, busy: Duration) -> Result<(), DbError> {
+fn use_mode(conn: &Connection, path: &Path, busy: Duration, wanted: &str) -> Result<(), DbError> {
     let begun = Instant::now();
     loop {
         let mode = conn.pragma_query_value(None, "journal_mode", |row| row.get::<_, String>(0));
         let result = match mode {
-            Ok(mode) if mode.eq_ignore_ascii_case("wal") => return Ok(()),
-            Ok(_) => conn.pragma_update(None, "journal_mode", "WAL"),
+            Ok(mode) if mode.eq_ignore_ascii_case(wanted) => return Ok(()),
+            Ok(_) => conn.pragma_update(None, "journal_mode", wanted),
             Err(e) => Err(e),
         };
         match result.map_err(|e| DbError::new(path, e)) {

@@ -218,7 +218,7 @@ fn another_writer_is_waited_for_and_then_named() {
     let path = dir.path().join("a.db");
     let first = Db::open(&path).unwrap();
     first.migrate(&FIRST).unwrap();
-    let second = Db::open_with(&path, Duration::from_millis(50)).unwrap();
+    let second = Db::open_with(&path, Duration::from_millis(50), "WAL").unwrap();
     first
         .write(|_| {
             let error = insert(&second, "late").unwrap_err();

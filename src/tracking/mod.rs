@@ -8,27 +8,37 @@
 //!   locks/        who runs which study, and which processes live; safe to delete when nothing runs
 //! ```
 //!
+//! In a store that was made as `journal:FOLDER` the studies are in `studies.journal`, see
+//! [`journal`](crate::study::storage::journal), and `automl.db` has the registry alone: for network file systems.
+//!
 //! A store whose place is a URL (`postgres://…`) has its database there, shared by many machines, and a folder with the
 //! rest. A [`StudyLock`] lies in that folder, so it keeps processes apart that share the folder.
 //!
 //! [`mlflow`] brings studies to MLflow.
 //!
-//! **Contract.** A [`Store`] has one database for all rooms. An artifact is either
+//! **Contract.** A [`Store`] has one database for all rooms; studies may be in a journal beside it. An artifact is either
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 
 mod artifacts;
 mod member;
 pub mod mlflow;
+mod place;
 mod predictions;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::db::{self, Db, DbError};
+use crate::db::{Db, DbError};
 use crate::fsio::{self, FileError, Lock};
+use crate::study::storage::journal::{JournalStorage, Repair};
 use crate::study::storage::sqlite::SqliteStorage;
+use crate::study::storage::{Storage, StorageError};
+
+use place::{DATABASE, JOURNAL, Place};
 
 pub use artifacts::{Artifact, Artifacts};
 pub use member::Member;
@@ -46,8 +56,8 @@ pub const DEFAULT_ARTIFACTS: &str = "automl-artifacts";
 pub enum TrackingError {
     /// A URL of a kind that no store has.
     #[error(
-        "the store `{url}` is a URL of an unknown kind; a store is a folder, as in `--store automl-store`, or \
-         `postgres://user:password@host/database`"
+        "the store `{url}` is a URL of an unknown kind; a store is a folder, as in `--store automl-store`, \
+         `journal:FOLDER`, or `postgres://user:password@host/database`"
     )]
     Url {
         /// The URL, without a password in it.
@@ -70,6 +80,16 @@ pub enum TrackingError {
     NoTables {
         /// The URL without its password.
         url: String,
+    },
+    /// Studies are in the database of a folder that is to have them in a journal.
+    #[error(
+        "`{}` has its studies in `automl.db`, so it cannot have them in a journal too; leave `journal:` out, or name \
+         another folder",
+        folder.display()
+    )]
+    HasDatabase {
+        /// The folder.
+        folder: PathBuf,
     },
     /// Another process runs the study.
     #[error(
@@ -114,6 +134,9 @@ pub enum TrackingError {
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// The journal failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
 }
 
 /// An open store; see the module. Cheap to clone.
@@ -124,18 +147,26 @@ pub struct Store {
     shared: bool,
     folder: PathBuf,
     db: Arc<Db>,
-    storage: Arc<SqliteStorage>,
+    studies: Studies,
+}
+
+#[derive(Clone, Debug)]
+enum Studies {
+    Database(Arc<SqliteStorage>),
+    Journal(Arc<JournalStorage>),
 }
 
 impl Store {
-    /// Opens the store in a folder, and makes one when there is none; or the one in the database of a URL, with its
-    /// files in [`DEFAULT_ARTIFACTS`].
+    /// Opens the store in a folder, and makes one when there is none; with `journal:` before the folder, one whose
+    /// studies are in a journal; or the one in the database of a URL, with its files in [`DEFAULT_ARTIFACTS`]. What a
+    /// crash left at the end of a journal is set aside, see [`Store::repairs`].
     ///
     /// # Errors
-    /// [`TrackingError::Url`]; a folder that cannot be created; a database that cannot be opened.
+    /// [`TrackingError::Url`], [`TrackingError::HasDatabase`]; a folder that cannot be created; a database or journal
+    /// that cannot be opened.
     pub fn open(place: impl AsRef<Path>) -> Result<Store, TrackingError> {
-        let place = place.as_ref();
-        Self::open_with(place, default_files(place))
+        let place = Place::of(place.as_ref())?;
+        Self::make(place, place.files())
     }
 
     /// [`Store::open`] with artifacts, predictions and locks in the folder `files`, whatever the database's place is.
@@ -146,18 +177,7 @@ impl Store {
         place: impl AsRef<Path>,
         files: impl AsRef<Path>,
     ) -> Result<Store, TrackingError> {
-        let (place, files) = (place.as_ref(), files.as_ref());
-        let db = match url(place)? {
-            Some(url) => Db::open_url(url)?,
-            None => {
-                fsio::create_dir(place)?;
-                Db::open(&place.join("automl.db"))?
-            }
-        };
-        for sub in ["artifacts", "locks"] {
-            fsio::create_dir(&files.join(sub))?;
-        }
-        Self::on(db, place, files)
+        Self::make(Place::of(place.as_ref())?, files.as_ref())
     }
 
     /// Opens the store at `place`, which must be there: for commands that only read, so that a mistyped name
@@ -166,8 +186,8 @@ impl Store {
     /// # Errors
     /// [`TrackingError::NoStore`] or [`TrackingError::NoTables`], and those of [`Store::open`].
     pub fn open_existing(place: impl AsRef<Path>) -> Result<Store, TrackingError> {
-        let place = place.as_ref();
-        Self::open_existing_with(place, default_files(place))
+        let place = Place::of(place.as_ref())?;
+        Self::find(place, place.files())
     }
 
     /// [`Store::open_existing`] with the files in `files`; see [`Store::open_with`].
@@ -178,36 +198,82 @@ impl Store {
         place: impl AsRef<Path>,
         files: impl AsRef<Path>,
     ) -> Result<Store, TrackingError> {
-        let (place, files) = (place.as_ref(), files.as_ref());
-        let Some(url) = url(place)? else {
-            if !place.join("automl.db").is_file() {
-                return Err(TrackingError::NoStore {
-                    folder: place.to_owned(),
-                });
-            }
-            return Self::open_with(place, files);
-        };
-        let db = Db::open_url(url)?;
-        if !db.read(|tx| tx.has_table("studies"))? {
-            return Err(TrackingError::NoTables {
-                url: db.path().display().to_string(),
-            });
-        }
-        Self::on(db, place, files)
+        Self::find(Place::of(place.as_ref())?, files.as_ref())
     }
 
-    fn on(db: Db, place: &Path, files: &Path) -> Result<Store, TrackingError> {
-        let shared = url(place)?.is_some();
-        let place = if shared { db.path() } else { place };
-        let place = place.display().to_string();
+    fn make(place: Place<'_>, files: &Path) -> Result<Store, TrackingError> {
+        if let Place::Folder(folder) | Place::Journal(folder) = place {
+            fsio::create_dir(folder)?;
+        }
+        if let Place::Journal(folder) = place {
+            place::refuse_hiding(folder)?;
+        }
+        let store = Self::on(place, files)?;
+        for sub in ["artifacts", "locks"] {
+            fsio::create_dir(&files.join(sub))?;
+        }
+        if let Studies::Journal(journal) = &store.studies {
+            journal.mend()?;
+        }
+        Ok(store)
+    }
+
+    fn find(place: Place<'_>, files: &Path) -> Result<Store, TrackingError> {
+        let there = match place {
+            Place::Server(url) => {
+                let db = Db::open_url(url)?;
+                if !db.read(|tx| tx.has_table("studies"))? {
+                    return Err(TrackingError::NoTables {
+                        url: db.path().display().to_string(),
+                    });
+                }
+                return Self::with_database(db, None, files);
+            }
+            Place::Folder(folder) => (folder, folder.join(DATABASE)),
+            Place::Journal(folder) => (folder, folder.join(JOURNAL)),
+        };
+        if !there.1.is_file() {
+            return Err(TrackingError::NoStore {
+                folder: there.0.to_owned(),
+            });
+        }
+        let store = Self::on(place, files)?;
+        for sub in ["artifacts", "locks"] {
+            fsio::create_dir(&files.join(sub))?;
+        }
+        Ok(store)
+    }
+
+    fn on(place: Place<'_>, files: &Path) -> Result<Store, TrackingError> {
+        match place {
+            Place::Server(url) => Self::with_database(Db::open_url(url)?, None, files),
+            Place::Folder(folder) => {
+                let db = Db::open(&folder.join(DATABASE))?;
+                Self::with_database(db, Some(folder), files)
+            }
+            Place::Journal(folder) => {
+                let journal = JournalStorage::open(&folder.join(JOURNAL))?;
+                Ok(Store {
+                    place: folder.display().to_string(),
+                    shared: true,
+                    folder: files.to_owned(),
+                    db: Arc::new(Db::open_without_wal(&folder.join(DATABASE))?),
+                    studies: Studies::Journal(Arc::new(journal)),
+                })
+            }
+        }
+    }
+
+    /// A store whose studies are in `db`, in `folder` or on a server.
+    fn with_database(db: Db, folder: Option<&Path>, files: &Path) -> Result<Store, TrackingError> {
         let db = Arc::new(db);
         let storage = Arc::new(SqliteStorage::with_db(Arc::clone(&db))?);
         Ok(Store {
-            place,
-            shared,
+            place: folder.unwrap_or(db.path()).display().to_string(),
+            shared: folder.is_none(),
             folder: files.to_owned(),
             db,
-            storage,
+            studies: Studies::Database(storage),
         })
     }
 
@@ -221,7 +287,7 @@ impl Store {
         &self.folder
     }
 
-    /// Whether processes of other machines may use the store: its database is on a server.
+    /// Whether processes of other machines may use the store: its studies are on a server or in a journal.
     pub fn is_shared(&self) -> bool {
         self.shared
     }
@@ -232,8 +298,29 @@ impl Store {
     }
 
     /// Studies and trials.
-    pub fn storage(&self) -> Arc<SqliteStorage> {
-        Arc::clone(&self.storage)
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        match &self.studies {
+            Studies::Database(storage) => storage.clone(),
+            Studies::Journal(journal) => journal.clone(),
+        }
+    }
+
+    /// What was set aside at the end of the journal, since this store was opened; see [`JournalStorage::repairs`].
+    pub fn repairs(&self) -> Vec<Repair> {
+        match &self.studies {
+            Studies::Database(_) => Vec::new(),
+            Studies::Journal(journal) => journal.repairs(),
+        }
+    }
+
+    /// Tells `listener` of every repair there was and will be.
+    pub fn on_repair(&self, listener: impl Fn(&Repair) + Send + 'static) {
+        if let Studies::Journal(journal) = &self.studies {
+            for repair in journal.repairs() {
+                listener(&repair);
+            }
+            journal.on_repair(listener);
+        }
     }
 
     /// The files.
@@ -299,28 +386,6 @@ pub struct StudyLock {
     _lock: Lock,
 }
 
-/// The place as a URL of a database; `None` for a folder.
-fn url(place: &Path) -> Result<Option<&str>, TrackingError> {
-    let Some(text) = place.to_str().filter(|text| db::is_url(text)) else {
-        return Ok(None);
-    };
-    if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        return Ok(Some(text));
-    }
-    Err(TrackingError::Url {
-        url: db::redacted(text),
-    })
-}
-
-/// Where the files of a store are when no other folder is named.
-fn default_files(place: &Path) -> &Path {
-    if place.to_str().is_some_and(db::is_url) {
-        Path::new(DEFAULT_ARTIFACTS)
-    } else {
-        place
-    }
-}
-
 /// A file name for any text: what is safe is kept, and a part of the hash tells apart what is not.
 fn safe_name(name: &str) -> String {
     let kept: String = name
@@ -338,75 +403,4 @@ fn safe_name(name: &str) -> String {
     // Case is part of a name and not of every file system, so the hash is always there.
     let _ = write!(out, "-{}", &fsio::sha256(name.as_bytes())[..12]);
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::study::storage::Storage;
-
-    #[test]
-    fn a_store_is_made_once_and_opened_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("deep/automl-store");
-        let error = Store::open_existing(&folder).unwrap_err();
-        assert!(matches!(error, TrackingError::NoStore { .. }), "{error}");
-        assert!(!folder.exists(), "a mistyped name leaves nothing behind");
-        for _ in 0..2 {
-            let store = Store::open(&folder).unwrap();
-            assert!(store.storage().load_studies().unwrap().is_empty());
-        }
-        Store::open_existing(&folder).unwrap();
-        for name in ["automl.db", "artifacts", "locks"] {
-            assert!(folder.join(name).exists(), "{name}");
-        }
-    }
-
-    #[test]
-    fn urls_that_lead_to_no_store_are_refused_without_their_password() {
-        let mut urls = vec![("s3://me:secret@bucket/x", "unknown kind")];
-        if cfg!(not(feature = "postgres")) {
-            urls.push(("postgres://me:secret@bucket/x", "--features postgres"));
-        }
-        for (url, part) in urls {
-            for refused in [Store::open(url), Store::open_existing(url)] {
-                let text = refused.unwrap_err().to_string();
-                assert!(text.contains(part), "{text}");
-                assert!(text.contains("://bucket/x`"), "{text}");
-                assert!(!text.contains("secret"), "{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn files_can_be_elsewhere() {
-        let dir = tempfile::tempdir().unwrap();
-        let (place, files) = (dir.path().join("store"), dir.path().join("files"));
-        let store = Store::open_with(&place, &files).unwrap();
-        store.artifacts().write("a", b"x").unwrap();
-        let _lock = store.lock_study("s").unwrap();
-        assert!(place.join("automl.db").is_file());
-        assert!(files.join("artifacts/a").is_file());
-        assert!(!place.join("artifacts").exists() && !place.join("locks").exists());
-        assert_eq!(store.place(), place.display().to_string());
-    }
-
-    #[test]
-    fn one_process_runs_a_study_at_a_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let one = Store::open(dir.path()).unwrap();
-        let two = Store::open(dir.path()).unwrap();
-        let held = one.lock_study("churn/über").unwrap();
-        let error = two.lock_study("churn/über").unwrap_err().to_string();
-        assert!(
-            error.contains("`churn/über`") && error.contains("another process"),
-            "{error}"
-        );
-        let _other = two.lock_study("churn/uber").unwrap();
-        drop(held);
-        two.lock_study("churn/über").unwrap();
-        for odd in ["", "..", "a/../b", "C:\\con", &"x".repeat(600), "\0"] {
-            one.lock_study(odd).unwrap();
-        }
-    }
 }

@@ -777,7 +777,7 @@ fn stores_that_are_none() {
         "error: there is no store in `none`; hint: name the folder with `--store`, or make one with `automl study FILE`"
     );
     let url = "error: the store `s3://bucket/x` is a URL of an unknown kind; a store is a folder, as in `--store \
-        automl-store`, or `postgres://user:password@host/database`";
+        automl-store`, `journal:FOLDER`, or `postgres://user:password@host/database`";
     assert_eq!(
         desk.refused(&["studies", "--store", "s3://me:secret@bucket/x"]),
         url

@@ -11,6 +11,7 @@ mod deploy;
 mod docs;
 mod editing;
 mod export;
+mod journal;
 mod learner_options;
 mod learner_quality;
 mod limits;

@@ -1,7 +1,8 @@
-"""Optuna's side of the storage tests: `optuna_check.py COMMAND FILE`, where FILE may be a URL.
+"""Optuna's side of the storage tests: `optuna_check.py COMMAND FILE`, where FILE may be a URL or end in `.journal`.
 
 dump FILE       prints what Optuna reads, one JSON object per study
 continue FILE   runs three more trials of the study `ours` with Optuna
+many FILE       runs more trials of `ours`, among them the one that waits, while others write too
 create FILE     makes a file the way an Optuna user would
 mixed FILE      adds twelve trials to the study `s` while others do; the objective is that of `workers.rs`
 """
@@ -112,11 +113,17 @@ def main():
     url = path if "://" in path else f"sqlite:///{path}"
     # SQLAlchemy wants to be told the driver.
     url = url.replace("postgres://", "postgresql+psycopg2://")
+    if path.endswith(".journal"):
+        backend = optuna.storages.journal.JournalFileBackend(path)
+        url = optuna.storages.JournalStorage(backend)
     if command == "dump":
         dump(url)
     elif command == "continue":
         study = optuna.load_study(study_name="ours", storage=url)
         study.optimize(objective, n_trials=3)
+    elif command == "many":
+        study = optuna.load_study(study_name="ours", storage=url)
+        study.optimize(objective, n_trials=16)
     elif command == "create":
         study = optuna.create_study(study_name="theirs", storage=url, direction="maximize")
         study.set_user_attr("limit", float("inf"))

@@ -11,8 +11,9 @@ use automl::clock::Timestamp;
 use automl::db::{Db, is_url};
 use automl::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use automl::study::space::{Assignment, Domain, Params, Value};
-use automl::study::storage::Storage;
+use automl::study::storage::journal::JournalStorage;
 use automl::study::storage::sqlite::SqliteStorage;
+use automl::study::storage::{Claim, Lease, Storage, Write, Wrote};
 use serde_json::{Value as Json, json};
 
 /// The Python to use, or `None` with a line that says what is missing.
@@ -37,13 +38,14 @@ pub fn python() -> Option<PathBuf> {
     None
 }
 
-/// The storage in a file, or in the database of a URL.
-pub fn open(file: &Path) -> SqliteStorage {
+/// The storage in a file, which its name says is a journal or a database, or in the database of a URL.
+pub fn open(file: &Path) -> Box<dyn Storage> {
     match file.to_str() {
         Some(url) if is_url(url) => {
-            SqliteStorage::with_db(Arc::new(Db::open_url(url).unwrap())).unwrap()
+            Box::new(SqliteStorage::with_db(Arc::new(Db::open_url(url).unwrap())).unwrap())
         }
-        _ => SqliteStorage::open(file).unwrap(),
+        Some(name) if name.ends_with(".journal") => Box::new(JournalStorage::open(file).unwrap()),
+        _ => Box::new(SqliteStorage::open(file).unwrap()),
     }
 }
 
@@ -239,7 +241,7 @@ fn trials() -> Vec<TrialRecord> {
     ]
 }
 
-fn write_ours(file: &Path) -> SqliteStorage {
+fn write_ours(file: &Path) -> Box<dyn Storage> {
     let storage = open(file);
     storage
         .create_study(&StudyRecord {
@@ -385,7 +387,168 @@ fn a_study_of_optuna_opens(python: &Path, file: &Path) {
     );
 }
 
-#[cfg(all(unix, feature = "postgres"))]
+#[test]
+fn optuna_reads_every_kind_of_trial_from_our_journal() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    optuna_reads_ours(&python, &dir.path().join("studies.journal"));
+}
+
+#[test]
+fn optuna_goes_on_with_a_study_in_our_journal() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    optuna_goes_on(&python, &dir.path().join("studies.journal"));
+}
+
+#[test]
+fn a_journal_made_by_optuna_opens() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    a_study_of_optuna_opens(&python, &dir.path().join("theirs.journal"));
+}
+
+/// Trials that are begun, reported, taken over, replaced and ended in several calls are to Optuna what they are to us.
+#[test]
+fn optuna_follows_a_trial_of_our_journal_through_its_life() {
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("studies.journal");
+    let storage = write_ours(&file);
+    let lease = |owner: &str| Lease {
+        owner: owner.to_owned(),
+        token: 1,
+        seconds: f64::INFINITY,
+    };
+    let (a, b) = (lease("a"), lease("b"));
+    let mut trial = trials()[7].clone();
+    let waiting = trials()[8].clone();
+    trial.number = 8;
+    trial.started = Some(Timestamp(1_700_000_005_000_000));
+    trial.system_attrs = waiting.system_attrs;
+    let write = |trial: &TrialRecord, claim: Claim<'_>| {
+        let wrote = storage.write("ours", &[Write { trial, claim }]).unwrap();
+        assert_eq!(wrote, [Wrote::Done]);
+    };
+    let same = |trial: &TrialRecord, hidden: &[&str]| {
+        let mut read = dump(&python, &file)["ours"]["trials"][8].take();
+        for key in hidden {
+            let attrs = read["system_attrs"].as_object_mut().unwrap();
+            assert!(attrs.remove(*key).is_some(), "{key} in {attrs:?}");
+        }
+        assert_eq!(read, described(trial));
+        assert_eq!(
+            described(&storage.load_trials("ours").unwrap()[8]),
+            described(trial)
+        );
+    };
+    let begin = |lease, over| Claim::Begin { lease, over };
+    write(&trial, begin(&a, None));
+    same(&trial, &["automl:lease"]);
+    // Taken over by another, who begins it again.
+    assert!(storage.renew("ours", &[(8, a.clone())]).unwrap().is_empty());
+    trial.started = Some(Timestamp(1_700_000_009_000_000));
+    write(&trial, begin(&b, Some(&a)));
+    same(&trial, &["automl:lease"]);
+    trial.state = TrialState::Complete;
+    trial.values = vec![f64::NEG_INFINITY];
+    trial.intermediate = trials()[0].intermediate.clone();
+    trial.user_attrs = trials()[0].user_attrs.clone();
+    trial.finished = Some(Timestamp(1_700_000_010_000_001));
+    write(&trial, Claim::End(&b));
+    same(&trial, &["automl:lease"]);
+}
+
+/// Optuna takes turns with two of us, all through the lock of the file: every trial is there once, and each side reads
+/// the same of all.
+#[test]
+fn optuna_and_we_write_to_one_journal_at_the_same_time() {
+    const OURS: u64 = 40;
+    const THEIRS: usize = 15;
+    let Some(python) = python() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("studies.journal");
+    let before = write_ours(&file).load_trials("ours").unwrap().len();
+    std::thread::scope(|scope| {
+        let optuna = scope.spawn(|| run(&python, "many", &file));
+        for worker in 0..2 {
+            let storage = open(&file);
+            scope.spawn(move || {
+                for i in 0..OURS / 2 {
+                    let mut number = storage.load_trials("ours").unwrap().len() as u64;
+                    let mut trial = trials()[0].clone();
+                    trial.user_attrs = Attrs::from([("by".to_owned(), json!([worker, i]))]);
+                    loop {
+                        trial.number = number;
+                        let lease = Lease {
+                            owner: format!("{worker} {i}"),
+                            token: 1,
+                            seconds: 60.0,
+                        };
+                        let running = TrialRecord {
+                            state: TrialState::Running,
+                            values: Vec::new(),
+                            finished: None,
+                            ..trial.clone()
+                        };
+                        let write = |trial, claim| {
+                            let wrote = storage.write("ours", &[Write { trial, claim }]);
+                            // A trial that Optuna has begun has no lease: it is told by its state.
+                            let there = storage.load_trials("ours").unwrap();
+                            let ours = there[number as usize].user_attrs == trial.user_attrs;
+                            wrote.unwrap()[0] == Wrote::Done && ours
+                        };
+                        let over = Some(&lease);
+                        if write(
+                            &running,
+                            Claim::Begin {
+                                lease: &lease,
+                                over,
+                            },
+                        ) {
+                            assert!(write(&trial, Claim::End(&lease)));
+                            break;
+                        }
+                        number += 1;
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+            });
+        }
+        optuna.join().unwrap();
+    });
+    let found = open(&file).load_trials("ours").unwrap();
+    assert_eq!(found.len(), before + OURS as usize + THEIRS);
+    let mut by: Vec<String> = found
+        .iter()
+        .filter_map(|t| t.user_attrs.get("by"))
+        .map(Json::to_string)
+        .collect();
+    by.sort();
+    by.dedup();
+    assert_eq!(by.len(), OURS as usize);
+    let theirs = found.iter().filter(|t| t.user_attrs.contains_key("note"));
+    assert!(theirs.count() >= THEIRS);
+    let read = dump(&python, &file);
+    let read = read["ours"]["trials"].as_array().unwrap();
+    assert_eq!(read.len(), found.len());
+    for (read, found) in read.iter().zip(&found) {
+        let described = described(found);
+        for key in [
+            "number",
+            "state",
+            "params",
+            "distributions",
+            "intermediate",
+            "started",
+            "finished",
+        ] {
+            assert_eq!(read[key], described[key], "{key} of {}", found.number);
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
 pub mod on_postgres {
     use std::collections::BTreeSet;
 

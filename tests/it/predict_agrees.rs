@@ -6,7 +6,6 @@ use automl::data::rows::RowReader;
 use automl::data::table::Task;
 use automl::learn::metric::{self, Scores};
 use automl::learn::pipeline::Pipeline;
-use automl::study::storage::Storage as _;
 use automl::tracking::Store;
 use automl::tune::experiment::Experiment;
 use automl::tune::job::Job;

@@ -7,7 +7,6 @@ use std::time::Duration;
 use automl::fsio;
 use automl::seed::Seed;
 use automl::study::record::TrialState;
-use automl::study::storage::Storage as _;
 use automl::tracking::Store;
 use automl::tune::experiment::Experiment;
 use automl::tune::job::Job;

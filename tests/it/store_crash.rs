@@ -3,9 +3,11 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use automl::clock::Timestamp;
 use automl::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
+use automl::study::storage::journal::JournalStorage;
 use automl::study::storage::sqlite::SqliteStorage;
 use automl::study::storage::{Storage, StorageError};
 
@@ -27,8 +29,18 @@ fn complete(number: u64) -> TrialRecord {
     trial
 }
 
-fn create(file: &Path) -> SqliteStorage {
-    let storage = SqliteStorage::open(file).unwrap();
+/// A database or a journal, by the name of the file.
+fn open(file: &Path) -> Box<dyn Storage> {
+    if file.extension().is_some_and(|e| e == "journal") {
+        // A killed writer leaves its lock behind.
+        let grace = Duration::from_millis(400);
+        return Box::new(JournalStorage::open_with(file, grace).unwrap());
+    }
+    Box::new(SqliteStorage::open(file).unwrap())
+}
+
+fn create(file: &Path) -> Box<dyn Storage> {
+    let storage = open(file);
     storage
         .create_study(&StudyRecord {
             name: "s".to_owned(),
@@ -65,7 +77,7 @@ fn child_that_writes() {
         return;
     };
     let wanted: u64 = std::env::var(TRIALS).unwrap().parse().unwrap();
-    let storage = SqliteStorage::open(Path::new(&file)).unwrap();
+    let storage = open(Path::new(&file));
     for _ in 0..wanted {
         let mut number = storage.load_trials("s").unwrap().len() as u64;
         loop {
@@ -81,8 +93,17 @@ fn child_that_writes() {
 
 #[test]
 fn a_killed_writer_leaves_a_readable_file_with_everything_it_reported() {
+    kill_writers("automl.db");
+}
+
+#[test]
+fn a_killed_writer_leaves_a_readable_journal_with_everything_it_reported() {
+    kill_writers("studies.journal");
+}
+
+fn kill_writers(name: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("automl.db");
+    let file = dir.path().join(name);
     drop(create(&file));
     let mut reported = 0;
     for round in 1..=5 {
@@ -99,7 +120,7 @@ fn a_killed_writer_leaves_a_readable_file_with_everything_it_reported() {
         // SIGKILL on unix: no destructor runs.
         child.kill().unwrap();
         child.wait().unwrap();
-        let storage = SqliteStorage::open(&file).unwrap();
+        let storage = open(&file);
         let found = storage.load_trials("s").unwrap();
         assert!(
             found.len() as u64 >= reported,
@@ -119,8 +140,17 @@ fn a_killed_writer_leaves_a_readable_file_with_everything_it_reported() {
 
 #[test]
 fn two_processes_write_to_one_file() {
+    write_from_two("automl.db");
+}
+
+#[test]
+fn two_processes_write_to_one_journal() {
+    write_from_two("studies.journal");
+}
+
+fn write_from_two(name: &str) {
     let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("automl.db");
+    let file = dir.path().join(name);
     let storage = create(&file);
     let children = [spawn(&file, 40), spawn(&file, 40)];
     for child in children {

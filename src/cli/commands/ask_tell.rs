@@ -13,7 +13,6 @@ use crate::cli::{Ending, Format, StoreArg, output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::fsio::{Lock, host};
 use crate::study::engine::Share;
-use crate::study::storage::Storage as _;
 use crate::study::{Stop, Study, StudyError, TrialState};
 use crate::tracking::Store;
 use crate::tune::params::object as as_object;

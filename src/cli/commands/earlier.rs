@@ -6,7 +6,6 @@ use anyhow::bail;
 use clap::Args;
 
 use crate::study::engine::ADDED;
-use crate::study::storage::Storage as _;
 use crate::study::{Study, StudyError, TrialRecord};
 use crate::tracking::Store;
 

@@ -9,7 +9,6 @@ use serde_json::{Value as Json, json};
 
 use crate::cli::mlflow::{counted, sync_command, versions};
 use crate::cli::{Ending, Format, StoreArg, output};
-use crate::study::storage::Storage as _;
 use crate::study::{TrialRecord, TrialState};
 use crate::tracking::Store;
 use crate::tracking::mlflow::background::{guess, left};

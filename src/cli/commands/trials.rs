@@ -11,7 +11,6 @@ use crate::cli::{Ending, Format, StoreArg, output};
 use crate::study::Study;
 use crate::study::engine::DRAWN_BY;
 use crate::study::record::{StudyRecord, TrialRecord, TrialState};
-use crate::study::storage::Storage;
 use crate::tune::params::object;
 
 #[derive(Debug, Args)]

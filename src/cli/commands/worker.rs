@@ -19,7 +19,6 @@ use crate::data::telco;
 use crate::study::engine::Share;
 use crate::study::objective::Values;
 use crate::study::record::StudyRecord;
-use crate::study::storage::Storage as _;
 use crate::study::{Budget, Ended, Stop, Study, StudyBuilder, Trial};
 use crate::tracking::{Member, Store, TrackingError};
 use crate::tune::adopt::difference;

@@ -5,7 +5,7 @@
 //! a token that is larger than the one before, and a result counts only under the token that holds the trial: an owner
 //! that was taken for dead and is not cannot write over another's result.
 
-use crate::study::record::TrialRecord;
+use crate::study::record::{TrialRecord, TrialState};
 
 /// The right to run a trial.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,6 +62,45 @@ pub struct Write<'a> {
     pub trial: &'a TrialRecord,
     /// Under which right.
     pub claim: Claim<'a>,
+}
+
+impl Lease {
+    /// Whether both are the same claim, whatever their duration.
+    pub(super) fn is(&self, other: &Lease) -> bool {
+        (&self.owner, self.token) == (&other.owner, other.token)
+    }
+}
+
+impl Write<'_> {
+    /// Whether the claim holds: the trial is stored as `before`, and runs under `held`.
+    pub(super) fn holds(&self, before: Option<&TrialRecord>, held: Option<&Lease>) -> bool {
+        let is_held = |by: &Lease| held.is_some_and(|held| held.is(by));
+        match (self.claim, before.map(|t| t.state)) {
+            (Claim::Alone, _) => true,
+            (Claim::Begin { .. }, None | Some(TrialState::Waiting)) => true,
+            (Claim::Begin { lease, over }, Some(TrialState::Running)) => {
+                is_held(lease)
+                    || match (held, over) {
+                        (Some(held), Some(over)) => held.is(over),
+                        // One with other parameters was begun by another program.
+                        (held, over) => {
+                            held.is_none()
+                                && over.is_none()
+                                && before.is_some_and(|t| t.params == self.trial.params)
+                        }
+                    }
+            }
+            (Claim::End(lease), Some(TrialState::Running)) => is_held(lease),
+            (Claim::End(_), Some(_)) => self.is_repeated(before),
+            _ => false,
+        }
+    }
+
+    /// Whether the trial ended by this very write, and nobody knew.
+    pub(super) fn is_repeated(&self, before: Option<&TrialRecord>) -> bool {
+        let end = |t: &TrialRecord| (t.state, t.finished);
+        before.is_some_and(|t| t.state.is_finished() && end(t) == end(self.trial))
+    }
 }
 
 /// What became of a [`Write`].

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::study::record::{Attrs, StudyRecord, TrialRecord, TrialState};
+use crate::study::record::{Attrs, StudyRecord, TrialRecord};
 
 use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote};
 
@@ -122,7 +122,7 @@ impl Storage for Memory {
         let mut lost = Vec::new();
         for (number, lease) in held {
             match leases.get_mut(number) {
-                Some((kept, beat, renewed)) if same(kept, lease) => {
+                Some((kept, beat, renewed)) if kept.is(lease) => {
                     *beat += 1;
                     *renewed = Instant::now();
                 }
@@ -131,10 +131,6 @@ impl Storage for Memory {
         }
         Ok(lost)
     }
-}
-
-fn same(a: &Lease, b: &Lease) -> bool {
-    (&a.owner, a.token) == (&b.owner, b.token)
 }
 
 impl Kept {
@@ -163,34 +159,12 @@ impl Kept {
         Ok(())
     }
 
-    fn write(&mut self, Write { trial, claim }: &Write<'_>) -> Wrote {
+    fn write(&mut self, write: &Write<'_>) -> Wrote {
+        let Write { trial, claim } = write;
         let number = trial.number;
         let before = self.trials.get(number as usize);
-        let state = before.map(|t| t.state);
         let held = self.leases.get(&number).map(|(lease, _, _)| lease);
-        let is_held = |by: &Lease| held.is_some_and(|held| same(held, by));
-        let holds = match (claim, state) {
-            (Claim::Alone, _) => true,
-            (Claim::Begin { .. }, None | Some(TrialState::Waiting)) => true,
-            (Claim::Begin { lease, over }, Some(TrialState::Running)) => {
-                is_held(lease)
-                    || match (held, over) {
-                        (Some(held), Some(over)) => same(held, over),
-                        (held, over) => {
-                            held.is_none()
-                                && over.is_none()
-                                && before.is_some_and(|t| t.params == trial.params)
-                        }
-                    }
-            }
-            (Claim::End(lease), Some(TrialState::Running)) => is_held(lease),
-            // It was written before, and nobody knew.
-            (Claim::End(_), Some(_)) => {
-                before.is_some_and(|t| (t.state, t.finished) == (trial.state, trial.finished))
-            }
-            _ => false,
-        };
-        if !holds {
+        if !write.holds(before, held) {
             return Wrote::Refused;
         }
         match claim {

@@ -13,11 +13,16 @@
 
 pub mod conformance;
 pub mod crashing;
+pub mod journal;
+mod json;
 mod lease;
 pub mod memory;
 pub mod sqlite;
 
+use std::path::PathBuf;
+
 use crate::db::DbError;
+use crate::fsio::FileError;
 
 use super::record::{Attrs, StudyRecord, TrialRecord, TrialState};
 
@@ -75,6 +80,58 @@ pub enum StorageError {
         /// What and where.
         what: String,
     },
+    /// A line of a journal cannot be understood, and it is not the end of a file that a crash left behind.
+    #[error(
+        "line {line} of `{}` is unreadable ({what}), and no crash explains it; restore the file from a backup, or put \
+         a copy aside and delete that line, then try again",
+        path.display()
+    )]
+    CorruptLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The lock of a file stayed taken.
+    #[error(
+        "the lock `{}` stayed taken by other processes for {seconds:.0} s; nothing was written: wait for them or stop them, \
+         then try again",
+        lock.display()
+    )]
+    Locked {
+        /// The lock.
+        lock: PathBuf,
+        /// How long it was waited for.
+        seconds: f64,
+    },
+    /// No space is left for a file.
+    #[error(
+        "there is no space left to write `{}` ({what}); nothing was written, free some space and try again",
+        path.display()
+    )]
+    Full {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        what: String,
+    },
+    /// A write failed and could not be taken back: it is there as a whole or not at all.
+    #[error(
+        "writing `{}` failed ({what}), and whether it was written is not known; look, as with `automl trials STUDY`, \
+         before trying again",
+        path.display()
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        what: String,
+    },
+    /// A file failed. Nothing was written.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The database failed.
     #[error(transparent)]
     Db(#[from] DbError),
@@ -83,7 +140,11 @@ pub enum StorageError {
 impl StorageError {
     /// Whether the same call may succeed later without anybody doing anything: a server that restarts, a lock.
     pub fn may_pass(&self) -> bool {
-        matches!(self, StorageError::Db(error) if error.may_pass())
+        match self {
+            StorageError::Db(error) => error.may_pass(),
+            StorageError::Locked { .. } | StorageError::Unknown { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -166,4 +227,20 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// [`StorageError::NoStudy`].
     fn renew(&self, study: &str, held: &[(u64, Lease)]) -> Result<Vec<u64>, StorageError>;
+}
+
+/// Optuna asserts both when it reads, so such a record would make the whole study unreadable to it.
+fn check_values(study: &str, trial: &TrialRecord, objectives: usize) -> Result<(), StorageError> {
+    let what = if trial.values.iter().any(|v| v.is_nan()) {
+        "its final value is NaN; record it as failed"
+    } else if trial.state == TrialState::Complete && trial.values.len() != objectives {
+        "it is complete and has not one value per direction of the study"
+    } else {
+        return Ok(());
+    };
+    Err(StorageError::InvalidTrial {
+        study: study.to_owned(),
+        number: trial.number,
+        what,
+    })
 }

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use crate::db::DbError;
 use crate::study::record::TrialRecord;
-use crate::study::storage::Storage as _;
 use crate::study::{Observer, Progress};
 use crate::tracking::Store;
 

@@ -132,7 +132,6 @@ impl Sender {
     }
 
     fn store_trials(&self) -> Result<Vec<TrialRecord>, MlflowError> {
-        use crate::study::storage::Storage as _;
         Ok(self.store.storage().load_trials(&self.study)?)
     }
 

@@ -17,7 +17,6 @@ use super::{Background, Ending, MlflowError, Sender, Target, address, file, spoo
 use crate::clock::Timestamp;
 use crate::learn::import::{Options, import};
 use crate::study::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
-use crate::study::storage::Storage as _;
 use crate::study::{Budget, Study};
 use crate::tracking::Store;
 use server::{Fault, Server};

@@ -21,7 +21,6 @@ use crate::data::table::{Kind, Task};
 use crate::fsio;
 use crate::fsio::host;
 use crate::study::engine::Share;
-use crate::study::storage::Storage as _;
 use crate::study::{Budget, Ended, Stop, Study, StudyBuilder, StudyError, Trial, TrialRecord};
 use crate::tracking::mlflow::run::RunStatus;
 use crate::tracking::{Predictions, Store, TrackingError};

@@ -6,7 +6,6 @@
 //! them apart, and no result depends on them). The final value that Optuna copies from the last report into a
 //! pruned trial is not read. Bare `NaN` and infinities in attributes are read as text.
 
-mod json;
 mod leases;
 mod postgres;
 mod schema;
@@ -23,7 +22,7 @@ use crate::db::{Arg, Db, DbError, Dialect, Tx};
 
 use super::super::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use super::super::space::{Assignment, Domain};
-use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote};
+use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote, check_values, json};
 
 pub use source::Source;
 
@@ -173,9 +172,10 @@ impl Storage for SqliteStorage {
                 &[study_id.into()],
                 |row| row.int(0),
             )?;
+            let objectives = objectives.unwrap_or(0) as usize;
             let mut wrote = Vec::with_capacity(writes.len());
             for write in writes {
-                check_values(study, write.trial, objectives.unwrap_or(0))?;
+                check_values(study, write.trial, objectives)?;
                 wrote.push(write_trial(tx, study_id, study, write)?);
             }
             Ok(wrote)
@@ -333,22 +333,6 @@ fn read_study(tx: &Tx<'_>, id: i64, name: &str) -> Result<StudyRecord, StorageEr
         system_attrs: attrs(
             "SELECT key, value_json FROM study_system_attributes WHERE study_id = ?1",
         )?,
-    })
-}
-
-/// Optuna asserts both when it reads, so such a row would make the whole study unreadable to it.
-fn check_values(study: &str, trial: &TrialRecord, objectives: i64) -> Result<(), StorageError> {
-    let what = if trial.values.iter().any(|v| v.is_nan()) {
-        "its final value is NaN; record it as failed"
-    } else if trial.state == TrialState::Complete && trial.values.len() as i64 != objectives {
-        "it is complete and has not one value per direction of the study"
-    } else {
-        return Ok(());
-    };
-    Err(StorageError::InvalidTrial {
-        study: study.to_owned(),
-        number: trial.number,
-        what,
     })
 }
 

@@ -1,11 +1,11 @@
-//! JSON as Optuna writes it: attributes that may hold bare `NaN` and `Infinity`, and search domains
-//! ("distributions") under the names that Optuna gave them over time.
+//! JSON as Optuna writes it, in database and journal: attributes that may hold bare `NaN` and `Infinity`, and search
+//! domains ("distributions") under the names that Optuna gave them over time.
 
 use std::fmt::Write as _;
 
 use serde_json::Value as Json;
 
-use super::super::super::space::{Domain, Value};
+use super::super::space::{Domain, Value};
 
 /// Marks a bare `NaN`, `Infinity` or `-Infinity` among the choices of a parameter: no text begins like this.
 const BARE: &str = "\u{0}bare:";
@@ -14,6 +14,67 @@ const BARE: &str = "\u{0}bare:";
 /// are read as text of that name.
 pub(super) fn read(text: &str) -> Result<Json, String> {
     read_marked(text, "")
+}
+
+/// Reads a line of a journal, in which numbers as well as attributes may be bare words: [`real`] gets the numbers,
+/// [`plain`] the attributes.
+pub(super) fn read_line(text: &str) -> Result<Json, String> {
+    read_marked(text, BARE).or_else(|error| match mend_surrogates(text) {
+        Some(mended) => read_marked(&mended, BARE),
+        None => Err(error),
+    })
+}
+
+/// A number of a line.
+pub(super) fn real(json: &Json) -> Option<f64> {
+    match json.as_str().and_then(|text| text.strip_prefix(BARE)) {
+        Some("NaN") => Some(f64::NAN),
+        Some("Infinity") => Some(f64::INFINITY),
+        Some("-Infinity") => Some(f64::NEG_INFINITY),
+        _ => json.as_f64(),
+    }
+}
+
+/// An attribute of a line, with bare words as text.
+pub(super) fn plain(json: &Json) -> Json {
+    match json {
+        Json::String(text) => Json::from(text.strip_prefix(BARE).unwrap_or(text)),
+        Json::Array(list) => list.iter().map(plain).collect(),
+        Json::Object(map) => map.iter().map(|(k, v)| (k.clone(), plain(v))).collect(),
+        other => other.clone(),
+    }
+}
+
+/// `text` with escapes of half a character, which Python writes and no UTF-8 can hold, turned into the replacement
+/// character; `None` without any.
+fn mend_surrogates(text: &str) -> Option<String> {
+    let unit = |rest: &str| {
+        let digits = rest.strip_prefix("\\u")?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::with_capacity(text.len());
+    let mut found = false;
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let take = match (c, unit(rest)) {
+            ('\\', Some(0xD800..=0xDBFF)) => match unit(&rest[6..]) {
+                Some(0xDC00..=0xDFFF) => 12,
+                _ => 0,
+            },
+            ('\\', Some(0xDC00..=0xDFFF)) => 0,
+            ('\\', _) => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            (c, _) => c.len_utf8(),
+        };
+        if take == 0 {
+            found = true;
+            out.push_str("\\ufffd");
+            rest = &rest[6..];
+        } else {
+            out.push_str(&rest[..take]);
+            rest = &rest[take..];
+        }
+    }
+    found.then_some(out)
 }
 
 fn read_marked(text: &str, mark: &str) -> Result<Json, String> {
@@ -106,7 +167,7 @@ pub(super) fn write_domain(domain: &Domain) -> String {
 }
 
 /// A number that Python's `json` reads back to the same bits.
-fn number(v: f64) -> String {
+pub(super) fn number(v: f64) -> String {
     if v.is_nan() {
         "NaN".to_owned()
     } else if v.is_infinite() {
@@ -240,6 +301,35 @@ mod tests {
         assert!(read("\"open").is_err());
         assert!(read("\"open\\").is_err());
         assert_eq!(read("\"schön\"").unwrap(), Json::from("schön"));
+    }
+
+    #[test]
+    fn lines_keep_numbers_apart_from_text() {
+        let line = read_line(
+            r#"{"v": [NaN, -Infinity, Infinity, 1.5, 3], "a": "NaN", "n": {"x": [NaN]}}"#,
+        );
+        let line = line.unwrap();
+        let numbers: Vec<Option<f64>> = line["v"].as_array().unwrap().iter().map(real).collect();
+        assert!(numbers[0].unwrap().is_nan());
+        let (low, high) = (f64::NEG_INFINITY, f64::INFINITY);
+        assert_eq!(numbers[1..], [Some(low), Some(high), Some(1.5), Some(3.0)]);
+        assert_eq!(real(&line["a"]), None);
+        assert_eq!(plain(&line["a"]), Json::from("NaN"));
+        assert_eq!(plain(&line["n"]), serde_json::json!({"x": ["NaN"]}));
+    }
+
+    #[test]
+    fn half_a_character_does_not_make_a_line_unreadable() {
+        for (text, read) in [
+            (r#""\ud83c\udf32 \ud83c x""#, "\u{1f332} \u{fffd} x"),
+            (r#""\udf32\ud83c""#, "\u{fffd}\u{fffd}"),
+            (r#""\\ud83c \ud83c""#, "\\ud83c \u{fffd}"),
+        ] {
+            assert_eq!(read_line(text).unwrap(), Json::from(read), "{text}");
+        }
+        for torn in [r#""\ud83c"#, r#""\ud8"#, r#""\"#, "\"\\ud83cü"] {
+            assert!(read_line(torn).is_err(), "{torn}");
+        }
     }
 
     #[test]
