@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::optimize::{Problem, Settings};
 use super::trials::{document, load, print_one, state};
+use crate::cli::mlflow;
 use crate::cli::{Ending, Format, StoreArg, output};
 use crate::clock::SystemClock;
 use crate::fsio::Lock;
@@ -85,9 +86,12 @@ pub(crate) struct TellArgs {
 
 pub(crate) fn ask(args: AskArgs) -> anyhow::Result<Ending> {
     let problem = Problem::read(&args.space, &args.settings)?;
+    let shown = args.space.display().to_string();
+    let target = mlflow::target(&problem.file.tracking, &problem.name, &shown)?;
     let store = Store::open(&args.settings.store.store)?;
     let _lock = lock(&store, &problem.name)?;
     let mut study = problem.open(&store, "ask", &args.space)?;
+    mlflow::note(&store, &problem.name, target.as_ref())?;
     study.leave_running();
     let trial = study.ask().map_err(|error| match error {
         StudyError::Window {
