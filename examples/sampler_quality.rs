@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release --example sampler_quality [SAMPLER[=JSON]]...`, by default `random tpe`. The environment may say how many
 //! `SEEDS` and the `FIRST` of them, 0 unless it does: what was tuned on some seeds should be judged by others; and how
-//! many `TRIALS`.
+//! many `TRIALS`, and the names of the `ONLY` problems to look at, separated by commas. In brackets is the largest regret of
+//! a seed at the end.
 
 #[path = "../tests/it/problems.rs"]
 mod problems;
@@ -29,6 +30,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let seeds: u64 = std::env::var("SEEDS").map_or(Ok(20), |s| s.parse())?;
     let trials: u64 = std::env::var("TRIALS").map_or(Ok(100), |t| t.parse())?;
     let first: u64 = std::env::var("FIRST").map_or(Ok(0), |s| s.parse())?;
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let wanted = |name: &str| only.is_empty() || only.split(',').any(|o| o == name);
+    if let Some(unknown) = only
+        .split(',')
+        .find(|o| !o.is_empty() && PROBLEMS.iter().all(|p| p.name != *o))
+    {
+        return Err(format!("there is no problem `{unknown}`").into());
+    }
     let mut samplers: Vec<String> = std::env::args().skip(1).collect();
     if samplers.is_empty() {
         samplers = vec!["random".to_owned(), "tpe".to_owned()];
@@ -40,7 +49,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         println!("{name} {params}");
         let (mut ln_ratio, mut compared) = (0.0, 0);
-        for problem in PROBLEMS {
+        for problem in PROBLEMS.iter().filter(|p| wanted(p.name)) {
             let curves = (first..first + seeds).into_par_iter().map(|seed| {
                 let sampler = sampler::by_name(name, &params).expect("checked by the first run");
                 regrets(problem, sampler, seed, trials, 1)
@@ -57,7 +66,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 compared += 1;
             }
             let ratio = ratio.map_or(String::new(), |r| format!("  × {r:.2}"));
-            println!("  {:20} {a:>12.4} {b:>12.4} {c:>12.4}{ratio}", problem.name);
+            let ends = curves.iter().map(|c| c[all - 1]);
+            let most = ends.fold(f64::NEG_INFINITY, f64::max);
+            let [a, b, c, most] = [a, b, c, most].map(shown);
+            println!(
+                "  {:20} {a:>12} {b:>12} {c:>12} [{most}]{ratio}",
+                problem.name
+            );
         }
         if compared == 0 {
             continue;
@@ -66,4 +81,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("  geometric mean of the ratios to Optuna's TPE: {mean:.3}");
     }
     Ok(())
+}
+
+/// A regret with four digits after the point, or its magnitude where these are zeros.
+fn shown(regret: f64) -> String {
+    if regret != 0.0 && regret.abs() < 1e-4 {
+        format!("{regret:.1e}")
+    } else {
+        format!("{regret:.4}")
+    }
 }

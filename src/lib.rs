@@ -26,7 +26,7 @@
 //! | 0 | [`seed`], [`clock`], [`fsio`], [`stats`] | the seed tree, time, files, special functions |
 //! | 1 | [`db`], [`data`] | the database connection; tables, CSV, splits |
 //! | 2 | [`study`], [`learn`] | black-box optimization; tabular learning |
-//! | 3 | [`tune`], [`tracking`] | experiments: learners as a search space; the store |
+//! | 3 | [`tune`], [`tracking`] | experiments: learners as a search space; the store, MLflow |
 //! | 4 | [`registry`] | model versions, stages, gates, rollback |
 //! | 7 | [`cli`] | the command line |
 

@@ -4,6 +4,7 @@
 //! refused). 2: it could not be done, and the message says what to type next. 130: interrupted.
 
 mod commands;
+mod mlflow;
 mod output;
 mod progress;
 
@@ -59,12 +60,14 @@ enum Command {
     Predict(commands::predict::PredictArgs),
     /// Make a model file of a LightGBM or XGBoost model.
     Import(commands::import::ImportArgs),
-    /// Write a model in a form that other programs run.
+    /// Write a model or a study in a form that other programs use.
     Export(commands::export::ExportArgs),
     /// Explain predictions and models: SHAP values, importance, partial dependence.
     Explain(commands::explain::ExplainArgs),
     /// List, promote and roll back registered models.
     Registry(commands::registry::RegistryArgs),
+    /// Send studies to an MLflow server, and show what is unsent.
+    Tracking(commands::tracking::TrackingArgs),
     /// Fetch known data, or split a file as an experiment does.
     Data(commands::data::DataArgs),
     /// Show what experiment files can name: learners, metrics, samplers, pruners, presets.
@@ -156,6 +159,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Export(args) => commands::export::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Registry(args) => commands::registry::run(args),
+        Command::Tracking(args) => commands::tracking::run(args),
         Command::Data(args) => commands::data::run(args),
         Command::List(args) => commands::list::run(args),
     };

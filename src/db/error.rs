@@ -167,6 +167,18 @@ pub enum DbError {
         /// What the server says.
         what: String,
     },
+    /// The connection cannot be encrypted, or the server cannot prove who it is.
+    #[error(
+        "cannot encrypt the connection to `{}`: {what}; write the host as its certificate has it, and name the file \
+         of a private authority with `?sslmode=require&sslrootcert=FILE`",
+        path.display()
+    )]
+    Encryption {
+        /// The URL.
+        path: PathBuf,
+        /// What the attempt ended with.
+        what: String,
+    },
     /// The server has no such database.
     #[error(
         "`{}`: {what}; make it with `createdb` or `CREATE DATABASE`, or correct the name",

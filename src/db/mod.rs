@@ -13,6 +13,8 @@
 //! ([`Tx::first_locked`], [`Tx::lock_table`]); readers are REPEATABLE READ, READ ONLY. A lost connection is opened
 //! again, for up to [`Db::patience`].
 //!
+//! Calls block, so code in an async runtime makes them on threads for that (tokio's `spawn_blocking`).
+//!
 //! The crates that adapt the databases do not appear in any signature.
 
 mod error;
@@ -79,7 +81,8 @@ impl Db {
     }
 
     /// Connects to `postgres://user:password@host:port/database`. A password that the URL lacks is taken from
-    /// `PGPASSWORD`. The connection is not encrypted unless `?sslmode=require` is there.
+    /// `PGPASSWORD`. With `?sslmode=require` the connection is encrypted and the certificate checked, against the
+    /// authority in `&sslrootcert=FILE` if that is given; without, it is not encrypted.
     ///
     /// # Errors
     /// The URL is wrong; the server cannot be reached or refuses; [`DbError::NotBuilt`] without the feature

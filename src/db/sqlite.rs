@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, ToSql, Transaction, TransactionBehavior};
 
 use super::row::{Cell, Cells};
 use super::tx::{Dialect, Session};
@@ -17,6 +17,8 @@ const IDLE_READERS: usize = 8;
 #[derive(Debug)]
 pub(super) struct Sqlite {
     path: PathBuf,
+    /// How long a lock of another process is waited for.
+    busy: Duration,
     writer: Mutex<Connection>,
     /// Idle connections that only read. `None` in memory, where a second connection would see another database.
     readers: Option<Mutex<Vec<Connection>>>,
@@ -28,6 +30,7 @@ impl Sqlite {
         use_mode(&conn, path, busy, mode)?;
         Ok(Sqlite {
             path: path.to_owned(),
+            busy,
             writer: Mutex::new(conn),
             readers: Some(Mutex::new(Vec::new())),
         })
@@ -44,19 +47,40 @@ impl Sqlite {
         conn.set_prepared_statement_cache_capacity(64);
         Ok(Sqlite {
             path,
+            busy: Duration::ZERO,
             writer: Mutex::new(conn),
             readers: None,
         })
     }
 
     pub fn write<T, E: From<DbError>>(&self, f: impl Fn(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
-        let mut conn = lock(&self.writer);
-        let tx = conn
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|e| DbError::new(&self.path, e))?;
+        let conn = lock(&self.writer);
+        let tx = self.begin(&conn)?;
         let out = self.run(&tx, f)?;
         tx.commit().map_err(|e| DbError::new(&self.path, e))?;
         Ok(out)
+    }
+
+    /// Takes the write lock. SQLite's own way of waiting sleeps up to a tenth of a second, and would let the lock lie idle
+    /// between the short transactions of many processes.
+    fn begin<'c>(&self, conn: &'c Connection) -> Result<Transaction<'c>, DbError> {
+        let err = |e| DbError::new(&self.path, e);
+        let begun = Instant::now();
+        let mut pause = Duration::from_micros(50);
+        conn.busy_timeout(Duration::ZERO).map_err(err)?;
+        let tx = loop {
+            let tx = Transaction::new_unchecked(conn, TransactionBehavior::Immediate).map_err(err);
+            match tx {
+                Err(DbError::Locked { .. }) if begun.elapsed() < self.busy => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(2));
+                }
+                other => break other,
+            }
+        };
+        // A commit may wait as usual: where there is no WAL, for readers.
+        conn.busy_timeout(self.busy).map_err(err)?;
+        tx
     }
 
     pub fn read<T, E: From<DbError>>(&self, f: impl Fn(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {

@@ -80,10 +80,10 @@ pub struct TrainingSet<'a> {
 
 /// A limit on a fit: on its time, on the memory that it holds, or on anything else.
 pub trait Limit: Sync {
-    /// Whether a fit goes on that holds so many bytes. Asked between trees, rounds and passes, by any thread, and when the fit
-    /// is done. `held` counts the model as far as it is fitted and the memory that the fit works in, each in its size
-    /// as if one thread fitted: it, or the largest of it where threads grow trees in any order, is the same on any number
-    /// of threads. A learner that cannot tell on the way tells once, before it begins, what it needs at most.
+    /// Whether a fit goes on that holds so many bytes: of the model as far as it is fitted, and of what one thread fits it in.
+    /// Asked between trees, rounds and passes, by any thread, and when the fit is done. The largest number that a fit tells
+    /// is the same on any number of threads. A learner that cannot tell on the way tells before it begins what it
+    /// needs at most.
     fn goes_on(&self, held: u64) -> bool;
 
     /// Runs a part of the fit on the thread that took it up. Calls `work` once.

@@ -2,7 +2,8 @@
 //!
 //! **Contract.** A trial's clock goes while at least one thread works on the trial, and stands still while none does. A thread
 //! that waits for parts of its trial takes up whatever else the pool has to do, parts of other trials among it; it works
-//! on one trial at a time, the one of the part that it began last. So no trial is charged for the work of another.
+//! on one trial at a time, the one of the part that it began last. So no trial is charged for the work of another, but for
+//! those of a study that it runs itself: they are its own work.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,8 @@ struct Inner {
     clock: Arc<dyn Clock>,
     limit: Duration,
     time: Mutex<Time>,
+    /// The trial whose work it is to run this one.
+    outer: Option<TimeLimit>,
 }
 
 /// What a trial has used so far.
@@ -52,7 +55,12 @@ impl TimeLimit {
             since: clock.now(),
             at_work: 1,
         });
-        TimeLimit(Arc::new(Inner { clock, limit, time }))
+        TimeLimit(Arc::new(Inner {
+            clock,
+            limit,
+            time,
+            outer: WORK.with_borrow(Clone::clone),
+        }))
     }
 
     /// Sets the clock to 0 and stops it, until the first [`TimeLimit::part`] begins.
@@ -97,6 +105,10 @@ impl TimeLimit {
         time.spent = time.until(now);
         time.since = now;
         time.at_work = time.at_work.saturating_add_signed(change);
+        drop(time);
+        if let Some(outer) = &self.0.outer {
+            outer.count(change);
+        }
     }
 }
 
@@ -154,5 +166,25 @@ mod tests {
         assert_eq!(spent(&one), 2.0 + 0.5 + 0.25 + 8.0 + 1.0);
         assert_eq!(spent(&two), 4.0 + 0.25);
         assert!(one.exceeded_now().is_some() && two.exceeded_now().is_none());
+    }
+
+    #[test]
+    fn the_trials_of_a_study_within_a_trial_are_its_work() {
+        let clock = Arc::new(ManualClock::default());
+        let limit = || TimeLimit::new(Arc::clone(&clock) as Arc<dyn Clock>, Duration::from_secs(9));
+        let spent = |of: &TimeLimit| of.time().until(clock.now());
+        let outer = limit();
+        outer.reset();
+        let inner = outer.part(|| {
+            clock.advance(1.0);
+            let inner = limit();
+            inner.reset();
+            inner.part(|| clock.advance(2.0));
+            clock.advance(4.0);
+            inner
+        });
+        // Taken up elsewhere, it is still the outer one's.
+        inner.part(|| clock.advance(8.0));
+        assert_eq!((spent(&outer), spent(&inner)), (15.0, 10.0));
     }
 }

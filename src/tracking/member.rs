@@ -26,6 +26,14 @@ pub struct Member {
     _lock: Lock,
 }
 
+impl Drop for Member {
+    /// One that ends in order holds no trial, so nobody has to learn of it.
+    fn drop(&mut self) {
+        let file = lock_file(&self.folder, &std::process::id().to_string());
+        let _ = std::fs::remove_file(file);
+    }
+}
+
 impl Store {
     /// Makes this process a member.
     ///
@@ -109,6 +117,11 @@ mod tests {
         let (owner, folder) = (member.owner.clone(), member.folder.clone());
         assert!(!is_gone(&folder, &owner), "it lives");
         drop(member);
+        let file = lock_file(&folder, &std::process::id().to_string());
+        assert!(!file.exists(), "it ended in order");
+        // What a process leaves behind that was killed.
+        let nonce = owner.rsplit('/').next().unwrap();
+        std::fs::write(&file, nonce).unwrap();
         assert!(is_gone(&folder, &owner), "its lock is free");
         let again = store.join().unwrap();
         assert_ne!(again.owner, owner);

@@ -14,11 +14,14 @@
 //! A store whose place is a URL (`postgres://…`) has its database there, shared by many machines, and a folder with the
 //! rest. A [`StudyLock`] lies in that folder, so it keeps processes apart that share the folder.
 //!
+//! [`mlflow`] brings studies to MLflow.
+//!
 //! **Contract.** A [`Store`] has one database for all rooms; studies may be in a journal beside it. An artifact is either
 //! absent or whole. A [`StudyLock`] ends with its process, however that ends.
 
 mod artifacts;
 mod member;
+pub mod mlflow;
 mod place;
 mod predictions;
 #[cfg(test)]

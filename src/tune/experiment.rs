@@ -57,6 +57,9 @@ pub struct Experiment {
     /// Where the best model goes.
     #[serde(default)]
     pub registry: RegistrySpec,
+    /// Who is told of the trials.
+    #[serde(default)]
+    pub tracking: TrackingSpec,
 }
 
 /// Where the rows come from: a known source or a file.
@@ -312,6 +315,18 @@ impl Default for RegistrySpec {
             stage: "staging".to_owned(),
         }
     }
+}
+
+/// Who is told of the trials besides the store. No part of what a study is.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrackingSpec {
+    /// The address of an MLflow server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mlflow: Option<String>,
+    /// The experiment there; the study's name when none is written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experiment: Option<String>,
 }
 
 impl Experiment {

@@ -18,6 +18,7 @@ use crate::study::declared::Space;
 use crate::study::record::Direction;
 use crate::study::space::Value;
 
+use super::experiment::TrackingSpec;
 use super::named::{PrunerSpec, SamplerSpec};
 use super::params::{self, ParamSpec};
 use super::yaml::{Ordered, YamlError, closest, parse};
@@ -52,6 +53,9 @@ pub struct SpaceFile {
     /// Points to try first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enqueue: Vec<BTreeMap<String, Value>>,
+    /// Who is told of the trials.
+    #[serde(default)]
+    pub tracking: TrackingSpec,
 }
 
 fn hundred() -> u64 {

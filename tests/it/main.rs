@@ -7,21 +7,23 @@ mod constraints;
 #[cfg(feature = "adapters")]
 mod cross_check;
 mod data_sets;
+mod deploy;
 mod docs;
 mod editing;
 mod journal;
 mod learner_options;
 mod learner_quality;
 mod limits;
+mod mlflow;
 mod onnx;
 mod optimize;
 mod optuna_interop;
 mod portable;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres_faults;
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 mod postgres_server;
 #[cfg(feature = "postgres")]
 mod postgres_workers;

@@ -337,7 +337,12 @@ fn what_cannot_be_opened_says_why_and_not_the_password() {
             "GRANT CREATE",
         ),
         (server.url_at(1, database), "is it running"),
-        (format!("{good}?sslmode=require"), "encrypted connection"),
+        (format!("{good}?sslmode=require"), "does not support TLS"),
+        (
+            format!("{good}?sslmode=require&sslrootcert=/nowhere"),
+            "`/nowhere`",
+        ),
+        (format!("{good}?sslmode=maybe"), "`maybe`"),
         (format!("{good}?colour=s3cr3t"), "cannot understand"),
         (at("127.0.0.1/a"), "`%40`"),
         (format!("postgres://127.0.0.1:{port}/"), "no database"),
@@ -458,6 +463,17 @@ fn the_program_does_the_same_on_a_server_as_in_a_folder() {
         desk.read(&format!("automl-artifacts/{model}")),
         desk.read(&format!("automl-store/{model}"))
     );
+
+    // The password may come from elsewhere.
+    let (place, _) = url.split_once("://postgres:").unwrap();
+    let (_, host) = url.split_once('@').unwrap();
+    let bare = format!("{place}://postgres@{host}");
+    let output = desk
+        .command(&["studies", "--store", &bare])
+        .env("PGPASSWORD", PASSWORD)
+        .output()
+        .unwrap();
+    assert!(text(&output.stdout).contains("small"), "{output:?}");
 
     let promote = ["registry", "promote", "small:1", "production", "--why", "x"];
     assert_eq!(on_server(&promote).0, Some(0));

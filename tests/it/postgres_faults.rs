@@ -300,6 +300,64 @@ fn transactions_in_each_others_way_are_run_again() {
 }
 
 #[test]
+fn an_encrypted_connection_is_one_and_knows_its_server() {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let mut authority = CertificateParams::new([]).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("authority.pem");
+    std::fs::write(&file, authority.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(authority, key);
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
+    server.configure("server.crt", &certificate.pem());
+    server.configure("server.key", &key.serialize_pem());
+    server.configure(
+        "pg_hba.conf",
+        "host postgres all 127.0.0.1/32 scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n",
+    );
+    server.configure("postgresql.auto.conf", "ssl = on\n");
+    server.stop(Signal::INT);
+    server.go();
+    let name = server.database();
+    let url = format!("{}?sslmode=require", server.url(&name));
+    let known = format!("{url}&sslrootcert={}", file.display());
+    let encrypted = |url: &str| {
+        Db::open_url(url)?.read(|tx| {
+            tx.first(
+                "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()",
+                &[],
+                |row| row.int(0),
+            )
+        })
+    };
+    assert_eq!(encrypted(&known).unwrap(), Some(1));
+    let plain = format!("{}?sslmode=disable", server.url("postgres"));
+    assert_eq!(encrypted(&plain).unwrap(), Some(0));
+    for (url, part) in [
+        (url.clone(), "UnknownIssuer"),
+        (
+            known.replace("127.0.0.1", "localhost"),
+            "not valid for name",
+        ),
+    ] {
+        let error = encrypted(&url).unwrap_err();
+        assert!(matches!(error, DbError::Encryption { .. }), "{error}");
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(error.to_string().contains("sslrootcert"), "{error}");
+    }
+    let error = encrypted(&server.url(&name)).unwrap_err().to_string();
+    assert!(error.contains("no encryption"), "{error}");
+}
+
+#[test]
 fn a_full_server_is_waited_for() {
     let Some(server) = shared() else { return };
     let name = server.database();

@@ -238,6 +238,17 @@ impl Server {
         }
     }
 
+    /// Writes a file of the server's own, which only it may read, into its folder of data.
+    pub fn configure(&self, name: &str, text: &str) {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.folder.path().join("data").join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if let Some((user, group)) = user() {
+            std::os::unix::fs::chown(&path, Some(user), Some(group)).unwrap();
+        }
+    }
+
     /// What a program of PostgreSQL's prints, as in `pg_dump`.
     pub fn run<S: AsRef<OsStr>>(&self, program: &str, args: &[S]) -> String {
         let out = command(&self.programs, program)

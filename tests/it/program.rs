@@ -40,6 +40,7 @@ impl Desk {
             .env_remove("AUTOML_DATA_DIR")
             .env_remove("AUTOML_STORE")
             .env_remove("AUTOML_ARTIFACTS")
+            .env_remove("AUTOML_MLFLOW_URI")
             .env("COLUMNS", "100")
             .env("NO_COLOR", "1")
             .stdin(Stdio::null());

@@ -1,4 +1,4 @@
-//! `automl export`: a model in a form that other programs run.
+//! `automl export`: a model in a form that other programs run, a study in one that other programs read.
 
 use std::path::PathBuf;
 
@@ -32,6 +32,8 @@ enum ExportCommand {
         #[command(flatten)]
         store: StoreArg,
     },
+    /// As the SQLite file that MLflow opens: studies with their trials, metrics, data and models.
+    Mlflow(super::export_mlflow::MlflowArgs),
 }
 
 pub(crate) fn run(args: ExportArgs) -> anyhow::Result<Ending> {
@@ -52,5 +54,6 @@ pub(crate) fn run(args: ExportArgs) -> anyhow::Result<Ending> {
             );
             Ok(Ending::Done)
         }
+        ExportCommand::Mlflow(args) => super::export_mlflow::run(args),
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Value as Json, json};
 use super::earlier::{Earlier, own};
 use super::invitation::{Invitation, LeaseArg, Objective};
 use super::trials::{counts, document, drawn_by, number, params, value_names};
+use crate::cli::mlflow;
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg, output};
 use crate::fsio;
@@ -22,6 +23,7 @@ use crate::study::{
     Budget, Ended, Space, Study, StudyBuilder, StudyError, TrialRecord, TrialState, hypervolume,
 };
 use crate::tracking::Store;
+use crate::tracking::mlflow::run::RunStatus;
 use crate::tune::named::{PrunerSpec, SamplerSpec};
 use crate::tune::program::{Limits, Listener, Program, memory};
 use crate::tune::space_file::SpaceFile;
@@ -213,6 +215,8 @@ impl Problem {
 pub(crate) fn run(args: OptimizeArgs) -> anyhow::Result<Ending> {
     let began = Instant::now();
     let problem = Problem::read(&args.space, &args.settings)?;
+    let shown = args.space.display().to_string();
+    let target = mlflow::target(&problem.file.tracking, &problem.name, &shown)?;
     let timeout = seconds("--timeout", args.timeout.or(problem.file.timeout))?;
     let limit = seconds("--trial-timeout", args.trial_timeout)?;
     if let Some(history) = &args.history {
@@ -274,6 +278,7 @@ pub(crate) fn run(args: OptimizeArgs) -> anyhow::Result<Ending> {
         study.observe(bar);
         handle
     };
+    let sending = mlflow::Sending::begin(&store, &mut study, target.as_ref(), args.quiet);
     let stop = study.stop_handle();
     let (message, leash) = (bar.clone(), program.leash());
     // A handler can be set once per process, which is what a command is.
@@ -309,12 +314,17 @@ pub(crate) fn run(args: OptimizeArgs) -> anyhow::Result<Ending> {
             "stopped after {} of {total} trials; to continue: the same command again",
             study.progress().finished(),
         );
+        sending.end(RunStatus::Killed);
         return Ok(Ending::Interrupted);
     }
     match args.format {
         ResultFormat::Json => output::print_json(&result(&study, began.elapsed()))?,
         ResultFormat::Text => print(&study, began.elapsed())?,
     }
+    sending.end(match study.progress().complete {
+        0 => RunStatus::Failed,
+        _ => RunStatus::Finished,
+    });
     if study.progress().complete == 0 {
         let why = study
             .trials()

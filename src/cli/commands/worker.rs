@@ -84,7 +84,6 @@ pub(crate) fn run(args: WorkerArgs) -> anyhow::Result<Ending> {
     }
     let lease = args.lease.duration()?;
     let (store, record, invitation) = invited(&args)?;
-    let member = store.join()?;
     let at_once = |most: usize| args.at_once.map_or(most, usize::from);
     match &invitation.objective {
         Objective::Experiment { .. } => {
@@ -96,6 +95,7 @@ pub(crate) fn run(args: WorkerArgs) -> anyhow::Result<Ending> {
             }
             threads(args.threads.map(usize::from))?;
             let job = prepare(&args, &record, &invitation)?;
+            let member = store.join()?;
             let share = share(&member, &args, lease, at_once(rayon::current_num_threads()));
             let predictions = store.predictions(&args.study);
             let unkept = Mutex::new(None);
@@ -155,6 +155,7 @@ pub(crate) fn run(args: WorkerArgs) -> anyhow::Result<Ending> {
                     }
                 }),
             )?;
+            let member = store.join()?;
             let share = share(&member, &args, lease, most);
             let builder = problem.builder(&store)?;
             let outcome = work(&args, builder, share, invitation.trials, |trial| {

@@ -4,8 +4,8 @@ use std::error::Error as _;
 use std::io;
 use std::path::Path;
 
+use ::postgres::Error;
 use ::postgres::error::{DbError as Report, Severity, SqlState};
-use ::postgres::{Config, Error};
 
 use super::super::{BUSY_SECONDS, DbError};
 
@@ -76,17 +76,17 @@ pub(super) enum NoConnection {
 }
 
 impl NoConnection {
-    pub fn of(error: &Error, path: &Path, config: &Config) -> NoConnection {
+    pub fn of(error: &Error, path: &Path) -> NoConnection {
         let what = text(error);
         let path = path.to_owned();
         let Some(report) = error.as_db_error() else {
-            return if is_broken(error) {
+            // The crate does not show what kind its errors are; a test holds these words.
+            return if error.to_string() == "error performing TLS handshake" {
+                NoConnection::Never(DbError::Encryption { path, what })
+            } else if is_broken(error) {
                 NoConnection::Silent(what)
-            } else if config.get_password().is_none() {
-                // The crate says so by an error without a kind that could be matched.
-                let what = format!("{what}; no password was given");
-                NoConnection::Never(DbError::Login { path, what })
             } else {
+                // What is left are passwords that are missing or not accepted.
                 NoConnection::Never(DbError::Login { path, what })
             };
         };

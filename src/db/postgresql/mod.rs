@@ -1,6 +1,7 @@
 //! PostgreSQL through the crate `postgres`: connections that are opened when needed and again when lost, and
 //! transactions that are tried again exactly when they certainly were not committed.
 
+mod address;
 mod cells;
 mod fault;
 mod sql;
@@ -12,14 +13,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::postgres::config::{Host, SslMode};
 use ::postgres::types::ToSql;
-use ::postgres::{Client, Config, Error, IsolationLevel, NoTls, Statement, Transaction};
+use ::postgres::{Client, Error, IsolationLevel, NoTls, Statement, Transaction};
 
+use self::address::Address;
 use self::cells::Decoded;
 use self::fault::{Fault, NoConnection};
 use super::tx::{Dialect, Session};
-use super::{Arg, BUSY_SECONDS, DbError, Row, Tx, redacted};
+use super::{Arg, BUSY_SECONDS, DbError, Row, Tx};
 
 /// Idle connections kept. A process whose calls follow one another has one.
 const IDLE: usize = 4;
@@ -44,7 +45,7 @@ SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('sync
 ";
 
 pub(super) struct Postgres {
-    config: Config,
+    address: Address,
     /// The URL without its password.
     path: PathBuf,
     patience: Duration,
@@ -82,10 +83,10 @@ enum Attempt<R> {
 impl Postgres {
     /// Connects once, so that a wrong URL is told at once. A server that is just starting is waited for.
     pub fn open(url: &str) -> Result<Self, DbError> {
-        let config = read_url(url)?;
+        let address = Address::read(url)?;
         let db = Postgres {
-            path: PathBuf::from(shown(&config)),
-            config,
+            path: address.shown().into(),
+            address,
             patience: Duration::from_secs(BUSY_SECONDS),
             idle: Mutex::new(Vec::new()),
         };
@@ -146,7 +147,8 @@ impl Postgres {
                 }
                 Attempt::Again(Fault::Lost, what) => {
                     // What broke one connection has mostly broken all.
-                    self.idle().clear();
+                    let old = std::mem::take(&mut *self.idle());
+                    drop(old);
                     waiting.lost(what)?;
                 }
                 Attempt::Again(_, what) => {
@@ -221,8 +223,12 @@ impl Postgres {
     }
 
     fn connect(&self) -> Result<Link, NoConnection> {
-        let told = |e| NoConnection::of(&e, &self.path, &self.config);
-        let mut client = self.config.connect(NoTls).map_err(told)?;
+        let told = |e| NoConnection::of(&e, &self.path);
+        let connected = match &self.address.encryption {
+            Some(tls) => self.address.config.connect(tls.clone()),
+            None => self.address.config.connect(NoTls),
+        };
+        let mut client = connected.map_err(told)?;
         client.batch_execute(SETTINGS).map_err(told)?;
         Ok(Link {
             client,
@@ -406,88 +412,4 @@ impl Session for Open<'_> {
     fn dialect(&self) -> Dialect {
         Dialect::Postgres
     }
-}
-
-fn read_url(url: &str) -> Result<Config, DbError> {
-    let wrong = |what: &str| DbError::Url {
-        url: redacted(url),
-        what: what.to_owned(),
-    };
-    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-        return Err(wrong("it does not begin with `postgres://`"));
-    }
-    if url.find('?') < url.rfind('@') && url.contains('?') {
-        return Err(wrong(
-            "an `@` comes after a `?`: inside of a password write `%40` and `%3F`",
-        ));
-    }
-    let mut config: Config = url.parse().map_err(|e: Error| {
-        use std::error::Error as _;
-        // The source names a setting, never its value.
-        let source = e.source().map(ToString::to_string);
-        wrong(&source.unwrap_or_else(|| "it is not of this form".to_owned()))
-    })?;
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        return Err(wrong("it names no host"));
-    }
-    if config.get_dbname().is_none_or(str::is_empty) {
-        return Err(wrong("it names no database"));
-    }
-    if !matches!(config.get_ssl_mode(), SslMode::Disable | SslMode::Prefer) {
-        return Err(wrong(
-            "`sslmode` asks for an encrypted connection, which this program does not make: connect through a local \
-             proxy that does, such as `stunnel`, `ghostunnel` or an SSH tunnel",
-        ));
-    }
-    if config.get_password().is_none()
-        && let Ok(password) = std::env::var("PGPASSWORD")
-    {
-        config.password(password);
-    }
-    // A machine that vanished without a word is noticed after about a minute, not after the two hours of TCP.
-    if config.get_connect_timeout().is_none() {
-        config.connect_timeout(Duration::from_secs(10));
-    }
-    if config.get_tcp_user_timeout().is_none() {
-        config.tcp_user_timeout(Duration::from_secs(60));
-    }
-    if config.get_keepalives_interval().is_none() {
-        config.keepalives_idle(Duration::from_secs(30));
-        config.keepalives_interval(Duration::from_secs(10));
-        config.keepalives_retries(3);
-    }
-    if config.get_application_name().is_none() {
-        config.application_name("automl");
-    }
-    Ok(config)
-}
-
-/// The URL without password and settings.
-fn shown(config: &Config) -> String {
-    let mut out = "postgres://".to_owned();
-    if let Some(user) = config.get_user() {
-        out.push_str(user);
-        out.push('@');
-    }
-    let ports = config.get_ports();
-    let hosts: Vec<String> = config
-        .get_hosts()
-        .iter()
-        .enumerate()
-        .map(|(i, host)| {
-            let host = match host {
-                Host::Tcp(name) => name.clone(),
-                #[cfg(unix)]
-                Host::Unix(folder) => folder.display().to_string().replace('/', "%2F"),
-            };
-            match ports.get(i).or(ports.first()) {
-                Some(port) if *port != 5432 => format!("{host}:{port}"),
-                _ => host,
-            }
-        })
-        .collect();
-    out.push_str(&hosts.join(","));
-    out.push('/');
-    out.push_str(config.get_dbname().unwrap_or_default());
-    out
 }

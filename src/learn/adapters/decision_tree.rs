@@ -129,12 +129,12 @@ impl Learner for DecisionTree {
 }
 
 impl DecisionTree {
-    /// Bytes that a fit holds at most: the numbers as they are, their ranks twice, and linfa's sorted pairs of row and rank; by
+    /// Bytes that a fit holds at most: the numbers as they are, their ranks three times, and linfa's sorted pairs of row and rank; by
     /// row the targets of every class, labels and weights, and two masks for each node of a path.
     fn most_bytes(&self, data: &TrainingSet<'_>) -> u64 {
         let classes = data.target.classes.len() as u64;
         let by_row = 8 * classes + 40 + 2 * (u64::from(self.params.max_depth) + 1);
-        5 * Matrix::bytes(data) + by_row * data.rows.len() as u64
+        6 * Matrix::bytes(data) + by_row * data.rows.len() as u64
     }
 
     fn grow(

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 
-use crate::study::record::{Attrs, TrialState};
+use crate::study::record::{Attrs, TrialRecord, TrialState};
 use crate::study::storage::{Held, Lease, Storage, StorageError};
 
 use super::{Study, StudyError};
@@ -32,7 +32,8 @@ pub struct Share {
     pub lease: Duration,
     /// How many trials this process runs at the same moment, at least 1; the study's concurrency is another limit.
     pub at_once: usize,
-    /// How long to wait at most before looking what the others have done.
+    /// How long to wait at most before looking what the others have done. A process that has enough to do looks 40 times
+    /// less often.
     pub poll: Duration,
     /// For how long a storage that does not answer is asked again.
     pub patience: Duration,
@@ -78,6 +79,8 @@ pub(super) struct Sharing {
     pub(super) must_look: bool,
     /// When this process last looked.
     looked: Instant,
+    /// When it last looked at leases.
+    leases_looked: Option<Instant>,
     /// How many trials it has begun.
     pub(super) begun: u64,
     /// Why the process that leads has ended the study.
@@ -95,6 +98,7 @@ impl Sharing {
             lapsed: BTreeMap::new(),
             must_look: false,
             looked: Instant::now(),
+            leases_looked: None,
             begun: 0,
             ended: None,
             renewal: None,
@@ -119,7 +123,17 @@ impl Sharing {
 
     /// Whether it is time to look what the others have done.
     pub(super) fn is_due(&self) -> bool {
-        self.must_look || self.looked.elapsed() > LOOK_EVERY
+        self.must_look || self.looked.elapsed() > self.share.poll * 40
+    }
+
+    /// Whether it is time to look at the leases of others, which are many where many share a study.
+    fn leases_are_due(&mut self) -> bool {
+        let every = (self.share.lease / 4).min(self.share.poll * 20);
+        let due = self.leases_looked.is_none_or(|at| at.elapsed() >= every);
+        if due {
+            self.leases_looked = Some(Instant::now());
+        }
+        due
     }
 
     /// Whether this process may begin another trial beside `more` that are about to begin.
@@ -182,9 +196,6 @@ impl Sharing {
     }
 }
 
-/// A process that is busy looks this often whether the study has ended.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
-
 /// A lease of so many seconds, 30 million years, never lapses.
 const NEVER: f64 = 1e15;
 
@@ -222,74 +233,84 @@ impl Study {
         if self.sharing.is_none() {
             return Ok(false);
         }
-        let from = self.history.len() as u64;
         let study = self.patiently(|storage, name| storage.load_study(name))?;
         let ended = study.as_ref().and_then(|s| s.system_attrs.get(ENDED));
         let ended = ended.and_then(Json::as_str).map(str::to_owned);
-        let leases = self.patiently(|storage, name| storage.leases(name))?;
-        let stored = self.patiently(|storage, name| storage.load_trials_from(name, from))?;
-        let mut changed = false;
-        for record in stored {
+        let from = self.history.len();
+        let known: Vec<TrialState> = self.trials[from..].iter().map(|t| t.state).collect();
+        let changed =
+            self.patiently(|storage, name| storage.load_changed(name, from as u64, &known))?;
+        let mut news = false;
+        for record in changed {
             let (number, state) = (record.number, record.state);
             if self.live.contains(&number) {
                 continue;
             }
-            let known = self.trials.get(number as usize).map(|t| t.state);
-            if known != Some(state) {
-                changed = true;
-                let record = self.put(record);
-                // What a trial was shown is worked out from what it could see, so the history goes along.
-                self.advance();
-                if state != TrialState::Waiting && !self.shown.contains_key(&number) {
-                    let shown = self.known_again(number);
-                    self.show(number, shown);
-                }
-                if state.is_finished() {
+            news = true;
+            let record = self.put(record);
+            // What a trial was shown is worked out from what it could see, so the history goes along.
+            self.advance();
+            if state != TrialState::Waiting && !self.shown.contains_key(&number) {
+                let shown = self.known_again(number);
+                self.show(number, shown);
+            }
+            match state {
+                // Until its lease is looked at.
+                TrialState::Running => drop(self.elsewhere.insert(number)),
+                TrialState::Waiting => self.next = self.next.min(number),
+                _ => {
+                    self.elsewhere.remove(&number);
                     for observer in &mut self.observers {
                         observer.trial_finished(&record, &self.progress);
                     }
                 }
             }
-            let lease = leases.iter().find(|held| held.number == number);
-            changed |= self.place(number, state, lease);
         }
+        news |= self.look_at_leases()?;
         self.advance();
         if let Some(sharing) = &mut self.sharing {
             sharing.must_look = false;
             sharing.looked = Instant::now();
             sharing.ended = ended;
-            let known = self.history.len() as u64;
-            sharing.seen = sharing.seen.split_off(&known);
         }
-        Ok(changed)
+        Ok(news)
     }
 
-    /// Notes whether a trial that this process does not run runs elsewhere. Whether it may be begun now and could not before.
-    fn place(&mut self, number: u64, state: TrialState, lease: Option<&Held>) -> bool {
+    /// Finds out, now and then, which of the trials that others run may be begun again. Whether there are new ones.
+    fn look_at_leases(&mut self) -> Result<bool, StudyError> {
+        let oldest = self.history.len() as u64;
         let Some(sharing) = &mut self.sharing else {
-            return false;
+            return Ok(false);
         };
-        if state != TrialState::Running {
-            sharing.lapsed.remove(&number);
-            self.elsewhere.remove(&number);
-            // One that waits may be begun.
-            if state == TrialState::Waiting {
-                self.next = self.next.min(number);
-            }
-            return false;
+        if !sharing.leases_are_due() {
+            return Ok(false);
         }
-        match sharing.lapsed(number, lease) {
-            Some(over) => {
-                sharing.lapsed.insert(number, over);
-                self.next = self.next.min(number);
-                self.elsewhere.remove(&number)
-            }
-            None => {
-                sharing.lapsed.remove(&number);
-                self.elsewhere.insert(number);
-                false
+        sharing.seen = sharing.seen.split_off(&oldest);
+        sharing.lapsed = sharing.lapsed.split_off(&oldest);
+        let leases = self.patiently(|storage, name| storage.leases(name))?;
+        let running = |t: &&Arc<TrialRecord>| t.state == TrialState::Running;
+        let running = self.trials[oldest as usize..].iter().filter(running);
+        let numbers: Vec<u64> = running.map(|t| t.number).collect();
+        let mut news = false;
+        for number in numbers.into_iter().filter(|n| !self.live.contains(n)) {
+            let at = leases.binary_search_by_key(&number, |held| held.number);
+            let lease = at.ok().map(|at| &leases[at]);
+            let Some(sharing) = &mut self.sharing else {
+                break;
+            };
+            match sharing.lapsed(number, lease) {
+                Some(over) => {
+                    sharing.lapsed.insert(number, over);
+                    self.next = self.next.min(number);
+                    news |= self.elsewhere.remove(&number);
+                }
+                None => {
+                    sharing.lapsed.remove(&number);
+                    self.elsewhere.insert(number);
+                }
             }
         }
+        Ok(news)
     }
 
     /// Calls the storage, again and again for a while where it may answer later. Every call may be repeated.

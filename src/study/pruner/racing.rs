@@ -46,10 +46,10 @@ pub struct RacingParams {
 impl Default for RacingParams {
     fn default() -> Self {
         RacingParams {
-            chance: 0.1,
+            chance: 0.2,
             min_blocks: 1,
             contender_share: 0.4,
-            contender_chance: 0.001,
+            contender_chance: 0.1,
             n_startup_trials: 1,
         }
     }

@@ -547,6 +547,12 @@ fn a_refused_write_keeps_no_other_back(storage: &dyn Storage) {
     let from = storage.load_trials_from("s", 2).expect("readable");
     let numbers: Vec<u64> = from.iter().map(|t| t.number).collect();
     assert_eq!(numbers, [2, 3], "trials are read from a number on");
+    write(storage, "s", &complete(2, 0.0));
+    let known = [TrialState::Running, TrialState::Running];
+    let changed = storage.load_changed("s", 1, &known).expect("readable");
+    let numbers: Vec<u64> = changed.iter().map(|t| t.number).collect();
+    assert_eq!(numbers, [2, 3], "those that changed and those that are new");
+    assert_same(&changed[0], &complete(2, 0.0));
     let none = storage.load_trials_from("s", 9).expect("readable");
     assert!(none.is_empty(), "there may be none");
     let gap = [running(4), running(6)];

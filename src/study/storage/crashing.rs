@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::db::DbError;
 
-use super::super::record::{Attrs, StudyRecord, TrialRecord};
+use super::super::record::{Attrs, StudyRecord, TrialRecord, TrialState};
 use super::{Held, Lease, Storage, StorageError, Write, Wrote};
 
 /// Passes everything on to another storage until a number of writes have succeeded; then every write fails and
@@ -65,6 +65,15 @@ impl Storage for CrashingStorage {
 
     fn load_trials_from(&self, study: &str, from: u64) -> Result<Vec<TrialRecord>, StorageError> {
         self.inner.load_trials_from(study, from)
+    }
+
+    fn load_changed(
+        &self,
+        study: &str,
+        from: u64,
+        known: &[TrialState],
+    ) -> Result<Vec<TrialRecord>, StorageError> {
+        self.inner.load_changed(study, from, known)
     }
 
     fn write(&self, study: &str, writes: &[Write<'_>]) -> Result<Vec<Wrote>, StorageError> {

@@ -181,6 +181,22 @@ pub trait Storage: Send + Sync {
         self.load_trials_from(study, 0)
     }
 
+    /// Those of the trials from number `from` on, by number, whose state is not the one in `known`, which begins with that of
+    /// trial `from`. What is beyond `known` is new.
+    ///
+    /// # Errors
+    /// [`StorageError::NoStudy`].
+    fn load_changed(
+        &self,
+        study: &str,
+        from: u64,
+        known: &[TrialState],
+    ) -> Result<Vec<TrialRecord>, StorageError> {
+        let mut trials = self.load_trials_from(study, from)?;
+        trials.retain(|t| known.get((t.number - from) as usize) != Some(&t.state));
+        Ok(trials)
+    }
+
     /// Writes trials as they are, in order and in one transaction: a new one if its number is the next, else over an
     /// unfinished one. Says of each whether its claim held; what was refused changes nothing and does not keep the others
     /// from being written.

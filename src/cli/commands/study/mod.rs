@@ -9,17 +9,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::earlier::{Earlier, own};
 use super::invitation::{Invitation, LeaseArg, Objective, data_file};
+use crate::cli::mlflow;
 use crate::cli::output::{self};
 use crate::cli::progress::Bar;
 use crate::cli::{Ending, StoreArg};
+use crate::data::table::{Kind, Task};
 use crate::fsio;
 use crate::fsio::host;
 use crate::study::engine::Share;
 use crate::study::{Budget, Ended, Stop, Study, StudyBuilder, StudyError, Trial, TrialRecord};
+use crate::tracking::mlflow::run::RunStatus;
 use crate::tracking::{Predictions, Store, TrackingError};
 use crate::tune::adopt::{Differs, difference, origin};
 use crate::tune::experiment::Experiment;
@@ -34,6 +37,7 @@ use version::{check_gate, gate, register};
   automl study configs/churn.yaml --trials 200          continue the same study to 200 trials
   automl study configs/churn.yaml --threads 1           the same trials and model, more slowly
   automl study wider.yaml --from churn --without 3,17   begin with its trials, but for two
+  AUTOML_MLFLOW_URI=http://localhost:5000 automl study configs/churn.yaml    followed in MLflow
   automl study configs/ensemble.yaml                    the final model from many trials, calibrated
   automl study configs/csv.yaml --data my.csv --name my-study --format json")]
 pub(crate) struct StudyArgs {
@@ -95,6 +99,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     let data_dir = std::env::var_os(crate::data::telco::FOLDER_VARIABLE).map(PathBuf::from);
     let job = Job::prepare(experiment, &file, args.data.as_deref(), data_dir.as_deref())?;
     check_gate(&gate, job.dataset.target.task, &file)?;
+    let target = mlflow::target(&job.experiment.tracking, &job.experiment.name, &file)?;
 
     let name = job.experiment.name.clone();
     let store = if args.resume {
@@ -138,6 +143,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
     let bar = Bar::new(search.trials, study.progress().finished(), args.quiet);
     let drawn = bar.handle();
     study.observe(bar);
+    let sending = mlflow::Sending::begin(&store, &mut study, target.as_ref(), args.quiet);
     let stop = study.stop_handle();
     let (message, hint) = (
         drawn.clone(),
@@ -181,6 +187,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
             "stopped after {done} of {} trials; to continue: automl study {file} --resume",
             search.trials
         );
+        sending.end(RunStatus::Killed);
         return Ok(Ending::Interrupted);
     }
 
@@ -212,6 +219,7 @@ pub(crate) fn run(args: StudyArgs) -> anyhow::Result<Ending> {
         ResultFormat::Json => output::print_json(&result.json(began.elapsed()))?,
         ResultFormat::Text => result.print(&store),
     }
+    sending.end(RunStatus::Finished);
     Ok(Ending::Done)
 }
 
@@ -310,7 +318,26 @@ fn open(job: &Job, store: &Store, args: &StudyArgs, share: Share) -> anyhow::Res
             other => other.into(),
         })?;
     study.set_attr(FINGERPRINT, fingerprint)?;
+    let table = &job.dataset.table;
+    let mut columns: Map<String, Json> = Map::new();
+    for field in &table.schema.fields {
+        columns.insert(field.name.clone(), json!(field.kind));
+    }
+    let target = &job.dataset.target;
+    let kind = match target.task {
+        Task::Regression => Kind::Numeric,
+        _ => Kind::Categorical,
+    };
+    columns.insert(target.name.clone(), json!(kind));
+    let source = args.data.as_ref().or(experiment.data.path.as_ref());
+    let source = source.map_or_else(
+        || job.dataset.name.clone(),
+        |path| path.display().to_string(),
+    );
     for (key, value) in [
+        ("dataset_source", json!(source)),
+        ("dataset_rows", json!(table.rows)),
+        ("dataset_schema", Json::Object(columns)),
         ("dataset", json!(job.dataset.name)),
         ("dataset_sha256", json!(job.dataset.sha256)),
         ("metric", json!(job.metric.name)),

@@ -120,7 +120,44 @@ impl Storage for SqliteStorage {
     fn load_trials_from(&self, study: &str, from: u64) -> Result<Vec<TrialRecord>, StorageError> {
         self.db.read(|tx| {
             let id = existing_study(tx, study)?;
-            read_trials(tx, id, study, from)
+            read_trials(tx, id, study, from, u64::MAX)
+        })
+    }
+
+    fn load_changed(
+        &self,
+        study: &str,
+        from: u64,
+        known: &[TrialState],
+    ) -> Result<Vec<TrialRecord>, StorageError> {
+        self.db.read(|tx| {
+            let id = existing_study(tx, study)?;
+            let mut changed: Vec<u64> = Vec::new();
+            tx.each(
+                "SELECT number, state FROM trials WHERE study_id = ?1 AND number >= ?2 ORDER BY number",
+                &[id.into(), from.into()],
+                |row| {
+                    let number = row.count(0)?;
+                    let before = known.get((number - from) as usize);
+                    if before.map(|state| state_name(*state)) != Some(row.text(1)?) {
+                        changed.push(number);
+                    }
+                    Ok::<_, StorageError>(())
+                },
+            )?;
+            let (Some(&first), Some(&last)) = (changed.first(), changed.last()) else {
+                return Ok(Vec::new());
+            };
+            if changed.len() > ONE_BY_ONE {
+                let mut trials = read_trials(tx, id, study, first, last)?;
+                trials.retain(|trial| changed.binary_search(&trial.number).is_ok());
+                return Ok(trials);
+            }
+            let mut trials = Vec::with_capacity(changed.len());
+            for number in changed {
+                trials.extend(read_trials(tx, id, study, number, number)?);
+            }
+            Ok(trials)
         })
     }
 
@@ -156,6 +193,9 @@ impl Storage for SqliteStorage {
         })
     }
 }
+
+/// So many trials are read one by one; more of them with all that lie between.
+const ONE_BY_ONE: usize = 8;
 
 fn find_study(tx: &Tx<'_>, name: &str) -> Result<Option<i64>, DbError> {
     tx.first(
@@ -475,6 +515,7 @@ fn read_trials(
     study_id: i64,
     study: &str,
     from: u64,
+    to: u64,
 ) -> Result<Vec<TrialRecord>, StorageError> {
     // From a row's trial id to its place in `trials`; only looked up, never iterated.
     let mut places: HashMap<i64, usize> = HashMap::new();
@@ -482,8 +523,9 @@ fn read_trials(
     let mut ids = (i64::MAX, i64::MIN);
     tx.each(
         "SELECT trial_id, number, state, datetime_start, datetime_complete
-         FROM trials WHERE study_id = ?1 AND (number >= ?2 OR number IS NULL) ORDER BY number",
-        &[study_id.into(), from.into()],
+         FROM trials WHERE study_id = ?1 AND (number BETWEEN ?2 AND ?3 OR number IS NULL)
+         ORDER BY number",
+        &[study_id.into(), from.into(), to.into()],
         |row| {
             let id = row.int(0)?;
             let number = from + trials.len() as u64;
