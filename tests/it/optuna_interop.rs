@@ -548,7 +548,7 @@ fn optuna_and_we_write_to_one_journal_at_the_same_time() {
     }
 }
 
-#[cfg(feature = "postgres")]
+#[cfg(all(unix, feature = "postgres"))]
 pub mod on_postgres {
     use std::collections::BTreeSet;
 

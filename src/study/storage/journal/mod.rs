@@ -225,6 +225,23 @@ impl Storage for JournalStorage {
         })
     }
 
+    fn load_changed(
+        &self,
+        study: &str,
+        from: u64,
+        known: &[TrialState],
+    ) -> Result<Vec<TrialRecord>, StorageError> {
+        self.look(|state| {
+            let trials = &existing(state, study)?.1.trials;
+            let from = usize::try_from(from).unwrap_or(usize::MAX);
+            let trials = trials.get(from..).unwrap_or_default().iter();
+            let changed = trials
+                .enumerate()
+                .filter(|(i, trial)| known.get(*i) != Some(&trial.record.state));
+            Ok(changed.map(|(_, trial)| trial.record.clone()).collect())
+        })
+    }
+
     fn write(&self, study: &str, writes: &[Write<'_>]) -> Result<Vec<Wrote>, StorageError> {
         self.change(|state, lines| {
             let (id, kept) = existing(state, study)?;
