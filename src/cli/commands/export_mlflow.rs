@@ -9,14 +9,13 @@ use super::tracking::ending;
 use super::trials::load;
 use crate::cli::mlflow::{counted, versions};
 use crate::cli::{Ending, StoreArg};
-use crate::tracking::Store;
 use crate::tracking::mlflow::file::{Exported, write};
 use crate::tracking::mlflow::spool;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   automl export mlflow --study churn --output mlflow.db
-  automl export mlflow --study churn --study prices --output mlflow.db --artifacts /srv/artifacts
+  automl export mlflow --study churn --study prices --output mlflow.db --models /srv/models
   mlflow ui --backend-store-uri sqlite:///mlflow.db")]
 pub(crate) struct MlflowArgs {
     /// The study; may be repeated.
@@ -27,14 +26,15 @@ pub(crate) struct MlflowArgs {
     output: PathBuf,
     /// The folder for models; by default beside the file, as `mlflow-artifacts` for `mlflow.db`. The file names it by its
     /// full path.
+    // Not `--artifacts`, which is where those of the store are.
     #[arg(long, value_name = "DIR")]
-    artifacts: Option<PathBuf>,
+    models: Option<PathBuf>,
     #[command(flatten)]
     store: StoreArg,
 }
 
 pub(super) fn run(args: MlflowArgs) -> anyhow::Result<Ending> {
-    let store = Store::open_existing(&args.store.store)?;
+    let store = args.store.open_existing()?;
     let mut studies: Vec<Exported> = Vec::new();
     for name in &args.studies {
         if studies.iter().any(|s| s.study.name == *name) {
@@ -49,7 +49,7 @@ pub(super) fn run(args: MlflowArgs) -> anyhow::Result<Ending> {
             trials,
         });
     }
-    let artifacts = match args.artifacts {
+    let artifacts = match args.models {
         Some(folder) => folder,
         None => {
             let stem = args.output.file_stem().unwrap_or_default();

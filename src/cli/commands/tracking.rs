@@ -70,7 +70,7 @@ pub(crate) fn run(args: TrackingArgs) -> anyhow::Result<Ending> {
             store,
             quiet,
         } => {
-            let store = Store::open_existing(&store.store)?;
+            let store = store.open_existing()?;
             let typed = env::var(URI_VARIABLE).ok().filter(|t| !t.trim().is_empty());
             let given = typed
                 .map(|t| address(&t).context(URI_VARIABLE))
@@ -95,7 +95,7 @@ pub(crate) fn run(args: TrackingArgs) -> anyhow::Result<Ending> {
             store,
             format,
         } => {
-            let store = Store::open_existing(&store.store)?;
+            let store = store.open_existing()?;
             status(&store, study.as_deref(), format)
         }
     }
