@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
-use crate::clock::SystemClock;
+use crate::clock::{Clock as _, SystemClock};
 use crate::study::declared::{Param, Space};
 use crate::study::engine::{Budget, Ended, StudyBuilder};
 use crate::study::objective::Stop;
@@ -199,4 +199,40 @@ fn trials_that_were_begun_without_a_lease_are_left_to_those_who_may_end_them() {
     assert_eq!(other.ask().unwrap().number(), 2);
     let mut study = builder(&storage, true).share(taking).open().unwrap();
     assert_eq!(study.ask().unwrap().number(), 2);
+}
+
+#[test]
+fn a_trial_that_another_program_has_just_begun_is_its_own() {
+    let in_memory: Arc<dyn Storage> = Arc::new(Memory::new());
+    let on_disk: Arc<dyn Storage> = Arc::new(SqliteStorage::in_memory().unwrap());
+    for storage in [in_memory, on_disk] {
+        let leading = Share {
+            take_unleased: true,
+            ..share("a")
+        };
+        let mut study = builder(&storage, true).share(leading).open().unwrap();
+        // Optuna begins a trial, which has no lease and its parameters later, where this process would begin its next.
+        let theirs = TrialRecord {
+            state: TrialState::Running,
+            started: Some(SystemClock.now()),
+            ..TrialRecord::waiting(0)
+        };
+        storage.write_trial("s", &theirs).unwrap();
+        let ours = study.ask().unwrap();
+        assert_eq!(ours.number(), 1);
+        // Long after any look at leases it is still Optuna's.
+        std::thread::sleep(Duration::from_millis(150));
+        study.catch_up().unwrap();
+        assert_eq!(study.ask().unwrap().number(), 2);
+        assert_eq!(storage.load_trials("s").unwrap()[0], theirs);
+        let done = TrialRecord {
+            state: TrialState::Complete,
+            values: vec![0.5],
+            finished: Some(SystemClock.now()),
+            ..theirs
+        };
+        storage.write_trial("s", &done).unwrap();
+        study.catch_up().unwrap();
+        assert_eq!(*study.trials()[0], done);
+    }
 }
