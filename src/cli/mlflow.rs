@@ -11,7 +11,7 @@ use crate::study::Study;
 use crate::tracking::mlflow::background::Pace;
 use crate::tracking::mlflow::run::RunStatus;
 use crate::tracking::mlflow::{
-    Background, Ending, Left, ModelFacts, Target, URI_VARIABLE, address,
+    Background, Ending, Left, ModelFacts, Target, URI_VARIABLE, address, spool,
 };
 use crate::tracking::{Artifact, DEFAULT_FOLDER, Store};
 use crate::tune::experiment::TrackingSpec;
@@ -35,6 +35,16 @@ pub(super) fn target(
         server: address(&typed).context(place)?,
         experiment: experiment.unwrap_or_else(|| study.to_owned()),
     }))
+}
+
+/// Notes where a study goes that is asked and told by scripts: `automl tracking sync` sends it.
+pub(super) fn note(store: &Store, study: &str, target: Option<&Target>) -> anyhow::Result<()> {
+    let Some(target) = target else { return Ok(()) };
+    let known = spool::noted(store.db(), study)?;
+    if known.is_none_or(|noted| noted.target != *target) {
+        spool::note(store.db(), study, target, None)?;
+    }
+    Ok(())
 }
 
 /// A study that is being sent, or none. When it is dropped without a word, the study failed.

@@ -58,7 +58,7 @@ enum Command {
     Show(commands::trials::ShowArgs),
     /// Predict the rows of a file.
     Predict(commands::predict::PredictArgs),
-    /// Make a model file of a LightGBM or XGBoost model.
+    /// Make a model file of a LightGBM or XGBoost model, or take over studies of Optuna.
     Import(commands::import::ImportArgs),
     /// Write a model or a study in a form that other programs use.
     Export(commands::export::ExportArgs),

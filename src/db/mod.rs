@@ -63,6 +63,18 @@ impl Db {
         Self::open_with(path, Duration::from_secs(BUSY_SECONDS), "WAL")
     }
 
+    /// Opens the database at `path`, which must be there, and never changes it: for files of other programs. Writes are
+    /// [`DbError::ReadOnly`].
+    ///
+    /// # Errors
+    /// There is no such file, or it is not a database.
+    pub fn open_read_only(path: &Path) -> Result<Db, DbError> {
+        Ok(Db {
+            path: path.to_owned(),
+            kind: Kind::Sqlite(sqlite::Sqlite::open_read_only(path)?),
+        })
+    }
+
     /// [`Db::open`] with SQLite's rollback journal instead of a WAL, which needs memory that processes share: for
     /// network file systems. Readers and writers wait for each other.
     ///

@@ -20,7 +20,8 @@ pub(super) struct Sqlite {
     /// How long a lock of another process is waited for.
     busy: Duration,
     writer: Mutex<Connection>,
-    /// Idle connections that only read. `None` in memory, where a second connection would see another database.
+    /// Idle connections that only read. `None` in memory, where a second connection would see another database, and
+    /// where the first one only reads.
     readers: Option<Mutex<Vec<Connection>>>,
 }
 
@@ -33,6 +34,20 @@ impl Sqlite {
             busy,
             writer: Mutex::new(conn),
             readers: Some(Mutex::new(Vec::new())),
+        })
+    }
+
+    pub fn open_read_only(path: &Path) -> Result<Self, DbError> {
+        let err = |e| DbError::new(path, e);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let conn = Connection::open_with_flags(path, flags).map_err(err)?;
+        conn.busy_timeout(Duration::from_secs(BUSY_SECONDS))
+            .map_err(err)?;
+        Ok(Sqlite {
+            path: path.to_owned(),
+            busy: Duration::from_secs(BUSY_SECONDS),
+            writer: Mutex::new(conn),
+            readers: None,
         })
     }
 

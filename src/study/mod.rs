@@ -18,6 +18,7 @@
 
 pub mod declared;
 pub mod engine;
+pub mod frame;
 pub mod importance;
 pub mod method;
 pub mod objective;

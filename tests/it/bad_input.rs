@@ -172,7 +172,7 @@ fn keys_that_are_unknown() {
         (
             experiment("").replace("name:", "nme:"),
             "e.yaml:1:1: unknown key `nme`; did you mean `name`? Known: name, seed, data, preprocess, holdout, cv, \
-             metric, search, final, calibration, registry\n 1 | nme: t\n   | ^",
+             metric, search, final, calibration, registry, tracking\n 1 | nme: t\n   | ^",
         ),
         (
             experiment("").replace("target", "taget"),

@@ -10,6 +10,7 @@ mod data_sets;
 mod deploy;
 mod docs;
 mod editing;
+mod export;
 mod journal;
 mod learner_options;
 mod learner_quality;
@@ -17,7 +18,10 @@ mod limits;
 mod mlflow;
 mod onnx;
 mod optimize;
+mod optuna_import;
 mod optuna_interop;
+mod optuna_mixed;
+mod optuna_views;
 mod portable;
 #[cfg(all(unix, feature = "postgres"))]
 mod postgres;

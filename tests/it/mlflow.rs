@@ -241,9 +241,23 @@ fn two_hundred_trials_arrive_once_though_server_and_sender_are_killed() {
     assert!(seen["milliseconds"].as_u64().unwrap() >= 25, "{seen}");
 }
 
+/// The small table with a column of whole numbers, as pandas reads them.
+fn table() -> String {
+    let mut out = String::new();
+    for (i, line) in small_table().lines().enumerate() {
+        let cell = if i == 0 {
+            "c".to_owned()
+        } else {
+            (i * 11 % 17).to_string()
+        };
+        out += &format!("{line},{cell}\n");
+    }
+    out
+}
+
 /// A study of the small table whose model goes to production; its predictions are in `out.csv`.
 fn small(desk: &Desk) {
-    desk.write("d.csv", small_table());
+    desk.write("d.csv", table());
     desk.write(
         "e.yaml",
         "name: small
@@ -271,7 +285,7 @@ fn predicted(desk: &Desk) {
         "out.csv",
     ];
     // Cells that are missing, levels that are new.
-    let rows = small_table().replace(",q,", ",,").replace(",r,", ",new,");
+    let rows = table().replace(",q,", ",,").replace(",r,", ",new,");
     desk.write("rows.csv", rows.replacen("0.000", "", 1));
     desk.done(&model);
 }
@@ -303,13 +317,14 @@ fn check_small(seen: &Json) {
     let columns = seen["inputs"][0]["schema"]["mlflow_colspec"]
         .as_array()
         .unwrap();
-    assert_eq!(columns.len(), 3);
+    assert_eq!(columns.len(), 4);
     assert_eq!(seen["model"]["stage"], "Production");
     assert_eq!(seen["model"]["run"], seen["parent"]);
     assert_eq!(
         seen["flavors"],
         json!(["automl", "onnx", "python_function"])
     );
+    assert_eq!(seen["signature"], json!(["a", "b", "c"]));
     assert_eq!(seen["rows"], 60);
     assert!(seen["difference"].as_f64().unwrap() < 1e-12, "{seen}");
     assert_eq!(seen["labels_differ"], 0);

@@ -4,12 +4,14 @@ dump FILE       prints what Optuna reads, one JSON object per study
 continue FILE   runs three more trials of the study `ours` with Optuna
 many FILE       runs more trials of `ours`, among them the one that waits, while others write too
 create FILE     makes a file the way an Optuna user would
+mixed FILE      adds twelve trials to the study `s` while others do; the objective is that of `workers.rs`
 """
 
 import datetime
 import json
 import math
 import sys
+import time
 
 import optuna
 
@@ -88,6 +90,24 @@ def objective(trial):
     return x * x
 
 
+def beside_others(trial):
+    x = trial.suggest_float("x", -1.0, 2.0)
+    time.sleep(0.05)
+    n = trial.suggest_int("n", 1, 40, log=True)
+    k = trial.suggest_categorical("k", ["a", "b"])
+    time.sleep(0.05)
+    trial.set_user_attr("by", "optuna")
+    return (x - 0.3) ** 2 + n / 40 + (1 if k == "a" else 2)
+
+
+def mixed(url):
+    # Others write too, and the limit of waiting is five seconds when none is given.
+    wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    storage = optuna.storages.RDBStorage(url, engine_kwargs=wait)
+    study = optuna.load_study(study_name="s", storage=storage)
+    study.optimize(beside_others, n_trials=12)
+
+
 def main():
     command, path = sys.argv[1:]
     url = path if "://" in path else f"sqlite:///{path}"
@@ -111,6 +131,8 @@ def main():
         study.optimize(objective, n_trials=6)
         study.ask()
         study.enqueue_trial({"x": -0.5})
+    elif command == "mixed":
+        mixed(url)
     else:
         sys.exit(f"unknown command {command}")
 

@@ -17,7 +17,7 @@ use automl::study::storage::{Claim, Lease, Storage, Write, Wrote};
 use serde_json::{Value as Json, json};
 
 /// The Python to use, or `None` with a line that says what is missing.
-fn python() -> Option<PathBuf> {
+pub fn python() -> Option<PathBuf> {
     let name = std::env::var_os("AUTOML_PYTHON").unwrap_or_else(|| "python3".into());
     let found = Command::new(&name)
         .args(["-c", "import optuna; print(optuna.__version__)"])
@@ -39,7 +39,7 @@ fn python() -> Option<PathBuf> {
 }
 
 /// The storage in a file, which its name says is a journal or a database, or in the database of a URL.
-fn open(file: &Path) -> Box<dyn Storage> {
+pub fn open(file: &Path) -> Box<dyn Storage> {
     match file.to_str() {
         Some(url) if is_url(url) => {
             Box::new(SqliteStorage::with_db(Arc::new(Db::open_url(url).unwrap())).unwrap())
@@ -49,7 +49,7 @@ fn open(file: &Path) -> Box<dyn Storage> {
     }
 }
 
-fn run(python: &Path, command: &str, file: &Path) -> String {
+pub fn run(python: &Path, command: &str, file: &Path) -> String {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/optuna_check.py");
     let out = Command::new(python)
         .arg(script)
@@ -120,7 +120,7 @@ fn distribution(domain: &Domain) -> Json {
 }
 
 /// A trial in the words of `optuna_check.py`.
-fn described(trial: &TrialRecord) -> Json {
+pub fn described(trial: &TrialRecord) -> Json {
     let params: BTreeMap<&str, Json> = trial.params.iter().map(|(n, v)| (n, value(v))).collect();
     let distributions: BTreeMap<&str, Json> = trial
         .params
@@ -548,15 +548,15 @@ fn optuna_and_we_write_to_one_journal_at_the_same_time() {
     }
 }
 
-#[cfg(all(unix, feature = "postgres"))]
-mod on_postgres {
+#[cfg(feature = "postgres")]
+pub mod on_postgres {
     use std::collections::BTreeSet;
 
     use super::*;
     use crate::postgres_server::{Server, shared};
 
     /// A Python with Optuna and a driver, and a server.
-    fn both() -> Option<(PathBuf, Arc<Server>)> {
+    pub fn both() -> Option<(PathBuf, Arc<Server>)> {
         let python = python()?;
         let driver = Command::new(&python)
             .args(["-c", "import psycopg2"])

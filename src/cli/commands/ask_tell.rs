@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::optimize::{Problem, Settings};
 use super::trials::{document, load, print_one, state};
+use crate::cli::mlflow;
 use crate::cli::{Ending, Format, StoreArg, output};
 use crate::clock::{Clock as _, SystemClock};
 use crate::fsio::{Lock, host};
@@ -99,6 +100,8 @@ pub(crate) struct TellArgs {
 
 pub(crate) fn ask(args: AskArgs) -> anyhow::Result<Ending> {
     let problem = Problem::read(&args.space, &args.settings)?;
+    let shown = args.space.display().to_string();
+    let target = mlflow::target(&problem.file.tracking, &problem.name, &shown)?;
     let store = args.settings.store.open()?;
     let _lock = lock(&store, &problem.name)?;
     let nonce = SystemClock.now().0;
@@ -108,6 +111,7 @@ pub(crate) fn ask(args: AskArgs) -> anyhow::Result<Ending> {
         ..Share::new(format!("ask:{}/{}/{nonce:x}", host(), std::process::id()))
     };
     let mut study = problem.open(&store, share, "ask", &args.space)?;
+    mlflow::note(&store, &problem.name, target.as_ref())?;
     let trial = study.ask().map_err(|error| match error {
         StudyError::Window {
             number,

@@ -34,6 +34,27 @@ enum ExportCommand {
     },
     /// As the SQLite file that MLflow opens: studies with their trials, metrics, data and models.
     Mlflow(super::export_mlflow::MlflowArgs),
+    /// The trials of a study as CSV, in the columns of Optuna's `trials_dataframe`.
+    #[command(after_help = "Examples:
+  automl export csv churn --output trials.csv
+  automl export csv churn | head -3
+
+Times are UTC, the duration is in seconds; infinities are inf and -inf, and what a trial has not is empty.")]
+    Csv(super::export_trials::TrialsArgs),
+    /// The trials of a study as JSON, with every report of a trial.
+    #[command(after_help = "Examples:
+  automl export json churn --output trials.json
+  python3 -c \"import pandas; print(pandas.read_json('trials.json'))\"
+
+Columns are those of `export csv`, with types, and an intermediate_STEP for each report. JSON has no infinity: values
+that are infinite are the texts inf and -inf.")]
+    Json(super::export_trials::TrialsArgs),
+    /// The trials of a study as Parquet, with typed columns.
+    #[command(after_help = "Example:
+  automl export parquet churn --output trials.parquet
+
+Columns are those of `export csv`. Needs a program built with --features parquet.")]
+    Parquet(super::export_trials::ParquetArgs),
 }
 
 pub(crate) fn run(args: ExportArgs) -> anyhow::Result<Ending> {
@@ -55,5 +76,8 @@ pub(crate) fn run(args: ExportArgs) -> anyhow::Result<Ending> {
             Ok(Ending::Done)
         }
         ExportCommand::Mlflow(args) => super::export_mlflow::run(args),
+        ExportCommand::Csv(args) => super::export_trials::csv(args),
+        ExportCommand::Json(args) => super::export_trials::json(args),
+        ExportCommand::Parquet(args) => super::export_trials::parquet(args),
     }
 }

@@ -1,32 +1,37 @@
-//! `automl import`: a model of another program becomes a model file.
+//! `automl import`: a model of another program becomes a model file, studies of one become studies of the store.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
+use super::import_optuna;
 use crate::cli::Ending;
 use crate::data::table::{Kind, Task};
 use crate::fsio;
 use crate::learn::import::{self, Options, Program};
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
   automl import --model lightgbm.txt --target Churn --classes No,Yes --output model.json
   automl import --from xgboost --model xgboost.json --output model.json
   automl predict --model model.json --input new.csv
-  automl registry register churn --model model.json")]
+  automl registry register churn --model model.json
+  automl import optuna sqlite:///optuna.db")]
 pub(crate) struct ImportArgs {
+    #[command(subcommand)]
+    what: Option<What>,
     /// The program that wrote the model.
     #[arg(long, default_value = "auto")]
     from: From,
     /// The model: a LightGBM text file or an XGBoost JSON file.
-    #[arg(long, value_name = "FILE")]
-    model: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    model: Option<PathBuf>,
     /// The model file to write; it is replaced whole or not at all.
-    #[arg(long, value_name = "FILE")]
-    output: PathBuf,
+    #[arg(long, value_name = "FILE", required = true)]
+    output: Option<PathBuf>,
     /// Name of the column that it predicts.
     #[arg(long, value_name = "COLUMN", default_value = "target")]
     target: String,
@@ -41,6 +46,12 @@ pub(crate) struct ImportArgs {
     levels: Option<PathBuf>,
 }
 
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Studies of an Optuna storage, with all their trials.
+    Optuna(import_optuna::OptunaArgs),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum From {
     /// Told from the first bytes of the file.
@@ -52,7 +63,13 @@ enum From {
 }
 
 pub(crate) fn run(args: ImportArgs) -> anyhow::Result<Ending> {
-    let bytes = fsio::read(&args.model)?;
+    if let Some(What::Optuna(args)) = &args.what {
+        return import_optuna::run(args);
+    }
+    let (Some(model), Some(output)) = (args.model, args.output) else {
+        bail!("name the model and the file to write: `automl import --model FILE --output FILE`");
+    };
+    let bytes = fsio::read(&model)?;
     let program = match args.from {
         From::Auto => None,
         From::Lightgbm => Some(Program::Lightgbm),
@@ -77,9 +94,9 @@ pub(crate) fn run(args: ImportArgs) -> anyhow::Result<Ending> {
         levels,
     };
     let pipeline = import::import(&bytes, program, &options)
-        .with_context(|| format!("`{}`", args.model.display()))?;
+        .with_context(|| format!("`{}`", model.display()))?;
     let saved = pipeline.save()?;
-    fsio::replace(&args.output, |out| out.write_all(&saved))?;
+    fsio::replace(&output, |out| out.write_all(&saved))?;
     let fields = &pipeline.transform.schema.fields;
     let categories = fields.iter().filter(|f| f.kind != Kind::Numeric).count();
     let task = match pipeline.card.task {
@@ -91,7 +108,7 @@ pub(crate) fn run(args: ImportArgs) -> anyhow::Result<Ending> {
         pipeline.card.dataset,
         fields.len(),
         pipeline.card.target,
-        args.output.display()
+        output.display()
     );
     Ok(Ending::Done)
 }

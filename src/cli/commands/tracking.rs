@@ -250,7 +250,7 @@ fn attempt(
         }
     }
     match refused.first().and_then(|t| sender.refusal(t)) {
-        Some(why) => Err(MlflowError::Some {
+        Some(why) => Err(MlflowError::Incomplete {
             refused: refused.len(),
             why,
         }),

@@ -207,6 +207,7 @@ impl StudyBuilder {
                 storage.load_trials(&self.name)?
             }
         };
+        let found = trials.len() as u64;
         let mut study = Study {
             name: self.name,
             directions: self.directions.into(),
@@ -228,7 +229,7 @@ impl StudyBuilder {
             next: 0,
             live: BTreeSet::new(),
             elsewhere: BTreeSet::new(),
-            sharing: self.share.map(Sharing::new),
+            sharing: self.share.map(|share| Sharing::new(share, found)),
             shown: BTreeMap::new(),
             progress: Progress::default(),
         };

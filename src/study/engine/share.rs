@@ -41,8 +41,9 @@ pub struct Share {
     pub most: Option<u64>,
     /// Whether this process decides when the study ends before it has all its trials; the others follow.
     pub leads: bool,
-    /// Whether trials that run without a lease, or under one that never lapses, are begun again: only right when nobody
-    /// can be running them.
+    /// Whether trials that ran without a lease when the study was opened, or run under one that never lapses, are begun
+    /// again: only right when nobody can be running them. Those that begin without one later are another program's, such
+    /// as Optuna's, and are waited for.
     pub take_unleased: bool,
     /// Whether the owner of this name is known to have ended. When unsure: `false`.
     pub gone: Arc<dyn Fn(&str) -> bool + Send + Sync>,
@@ -69,6 +70,8 @@ impl Share {
 /// What a process knows of those that it shares a study with.
 pub(super) struct Sharing {
     pub(super) share: Share,
+    /// How many trials there were when this process opened the study.
+    found: u64,
     /// The leases under which this process runs trials.
     held: Arc<Mutex<BTreeMap<u64, Lease>>>,
     /// The latest lease of each trial that runs elsewhere, and since when it has not been renewed.
@@ -90,9 +93,10 @@ pub(super) struct Sharing {
 }
 
 impl Sharing {
-    pub(super) fn new(share: Share) -> Self {
+    pub(super) fn new(share: Share, found: u64) -> Self {
         Sharing {
             share,
+            found,
             held: Arc::default(),
             seen: BTreeMap::new(),
             lapsed: BTreeMap::new(),
@@ -153,7 +157,8 @@ impl Sharing {
     fn lapsed(&mut self, number: u64, held: Option<&Held>) -> Option<Option<Lease>> {
         let Some(held) = held else {
             self.seen.remove(&number);
-            return self.share.take_unleased.then_some(None);
+            let may_be_left = self.share.take_unleased && number < self.found;
+            return may_be_left.then_some(None);
         };
         let now = Instant::now();
         let renewed =

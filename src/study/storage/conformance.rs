@@ -501,6 +501,18 @@ fn one_of_two_claims_holds(storage: &dyn Storage) {
     assert_eq!(begin(storage, 2, &b, None), Wrote::Done);
     write(storage, "s", &running(2));
     assert_eq!(leases(storage).len(), 1, "and it ends one that there is");
+    // Another program knows of no leases, and of parameters one after the other.
+    let theirs = TrialRecord {
+        params: Params::default(),
+        ..running(3)
+    };
+    write(storage, "s", &theirs);
+    assert_eq!(
+        begin(storage, 3, &b, None),
+        Wrote::Refused,
+        "a trial with other parameters was begun by another program"
+    );
+    assert_same(&trials(storage, "s")[3], &theirs);
 }
 
 fn a_lapsed_lease_is_taken_over_once(storage: &dyn Storage) {

@@ -43,7 +43,8 @@ impl Held {
 pub enum Claim<'a> {
     /// Nothing: this process runs the study alone. A lease that the trial has ends.
     Alone,
-    /// The trial begins under `lease`, if it has not begun, or runs under `over` or, when that is `None`, under no lease.
+    /// The trial begins under `lease`, if it has not begun, or runs under `over` or, when that is `None`, under no lease and
+    /// with the same parameters: one that another program has begun meanwhile is its own.
     Begin {
         /// The new lease.
         lease: &'a Lease,
@@ -81,7 +82,12 @@ impl Write<'_> {
                 is_held(lease)
                     || match (held, over) {
                         (Some(held), Some(over)) => held.is(over),
-                        (held, over) => held.is_none() && over.is_none(),
+                        // One with other parameters was begun by another program.
+                        (held, over) => {
+                            held.is_none()
+                                && over.is_none()
+                                && before.is_some_and(|t| t.params == self.trial.params)
+                        }
                     }
             }
             (Claim::End(lease), Some(TrialState::Running)) => is_held(lease),

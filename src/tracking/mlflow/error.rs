@@ -111,7 +111,7 @@ pub enum MlflowError {
     },
     /// The server took all but some trials.
     #[error("the MLflow server refused {refused} trials; the first: {why}")]
-    Some {
+    Incomplete {
         /// How many.
         refused: usize,
         /// Why the first of them.

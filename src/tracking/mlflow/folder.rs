@@ -23,9 +23,9 @@ pub const LOADER: &str = include_str!("automl_pyfunc.py");
 const MLFLOW: &str = "3.17.2";
 /// The version of Python that an environment is made with, when somebody asks MLflow to make one.
 const PYTHON: &str = "3.11";
-/// What the loader imports, from the releases on that know the operators of our exports.
+/// What the loader imports, from the releases on that know the operators of our exports and open types in signatures.
 const REQUIREMENTS: [&str; 5] = [
-    "mlflow>=2.8",
+    "mlflow>=2.20",
     "onnx>=1.16",
     "onnxruntime>=1.19",
     "pandas",
@@ -128,11 +128,13 @@ pub fn folder(
 /// The signature: names and types of inputs and outputs, as the exported graph has them.
 fn columns(model: &ModelProto) -> Option<Json> {
     let graph = model.graph.as_ref()?;
-    let list = |values: &[ValueInfoProto]| {
+    // MLflow turns away whole numbers where a signature says `double`, and missing ones where it says `long`. A column of
+    // numbers may have both, which the loader reads, so its type is left open.
+    let list = |values: &[ValueInfoProto], numbers: &str| {
         let column = |value: &ValueInfoProto| {
             let holds = value.r#type.as_ref()?.tensor_type.as_ref()?.elem_type;
             let kind = match holds {
-                h if h == DataType::Double as i32 => "double",
+                h if h == DataType::Double as i32 => numbers,
                 h if h == DataType::String as i32 => "string",
                 _ => return None,
             };
@@ -141,7 +143,7 @@ fn columns(model: &ModelProto) -> Option<Json> {
         };
         values.iter().map(column).collect::<Option<Vec<Json>>>()
     };
-    let (inputs, outputs) = (list(&graph.input)?, list(&graph.output)?);
+    let (inputs, outputs) = (list(&graph.input, "any")?, list(&graph.output, "double")?);
     Some(json!({
         "inputs": json!(inputs).to_string(), "outputs": json!(outputs).to_string(), "params": null,
     }))

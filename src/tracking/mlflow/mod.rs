@@ -2,7 +2,7 @@
 //!
 //! A study is one parent run, every trial a run nested in it, and every registered version of it a logged model and a
 //! version of a registered model. What a run says is derived from the store alone ([`run`]), so that the REST sender and the
-//! [file writer](file) say the same.
+//! [file writer](mod@file) say the same.
 //!
 //! **Contract.** Sending never slows or fails a study: the thread that runs the study puts finished trials into a mailbox of
 //! limited size and goes on ([`background`]). There is no second copy of the results that could get lost: what is unsent is

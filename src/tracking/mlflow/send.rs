@@ -3,7 +3,7 @@
 //! **How a run is created once.** The intent is stored before the request, the run's key after the answer. A sender that is
 //! killed in between, or gets no answer, leaves a row in doubt; whoever sends next looks for a run with the trial's tag
 //! before it creates one. A request that the server carries out after we gave up on it would still make a second run: rows
-//! that were in doubt are looked up again at the end of every sending for [`LATE`], and what is double is deleted. One
+//! that were in doubt are looked up again at the end of every sending for ten minutes, and what is double is deleted. One
 //! process sends a study at a time, held by a lock that ends with it.
 
 use std::collections::BTreeMap;

@@ -280,7 +280,7 @@ fn values(trial: &TrialRecord) -> String {
 }
 
 fn time(at: Option<Timestamp>) -> String {
-    at.map_or("null".to_owned(), |at| text(&at.to_iso()))
+    at.map_or("null".to_owned(), |at| text(&at.to_iso_offset()))
 }
 
 /// Pairs of a key and a value that is JSON already.

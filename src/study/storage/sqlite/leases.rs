@@ -2,6 +2,7 @@
 
 use crate::db::{DbError, Tx};
 
+use super::super::super::space::Params;
 use super::super::{Held, Lease, StorageError};
 
 /// The lease that a trial runs under; its seconds are not read.
@@ -22,17 +23,32 @@ pub(super) fn is_held(tx: &Tx<'_>, trial: i64, lease: &Lease) -> Result<bool, Db
     Ok(holder(tx, trial)?.is_some_and(|holder| is(lease, &holder)))
 }
 
-/// Whether a trial that runs may be run under `lease`: it is already, or it runs under what is taken over.
+/// Whether a trial that runs may be run under `lease` with `params`: it is already, or it runs under what is taken over.
 pub(super) fn may_take(
     tx: &Tx<'_>,
     trial: i64,
     lease: &Lease,
     over: Option<&Lease>,
+    params: &Params,
 ) -> Result<bool, DbError> {
     Ok(match holder(tx, trial)? {
         Some(holder) => is(lease, &holder) || over.is_some_and(|over| is(over, &holder)),
-        None => over.is_none(),
+        None => over.is_none() && has(tx, trial, params)?,
     })
+}
+
+/// Whether the parameters of a trial are these.
+fn has(tx: &Tx<'_>, trial: i64, params: &Params) -> Result<bool, DbError> {
+    let stored = tx.rows(
+        "SELECT param_name, param_value FROM trial_params WHERE trial_id = ?1",
+        &[trial.into()],
+        |row| Ok::<_, DbError>((row.text(0)?.to_owned(), row.real(1)?)),
+    )?;
+    let same = |(name, value): &(String, f64)| {
+        let found = params.assignment(name);
+        found.is_some_and(|assigned| assigned.internal == *value)
+    };
+    Ok(stored.len() == params.0.len() && stored.iter().all(same))
 }
 
 pub(super) fn take(tx: &Tx<'_>, trial: i64, lease: &Lease) -> Result<(), DbError> {

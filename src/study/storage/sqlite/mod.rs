@@ -9,6 +9,7 @@
 mod leases;
 mod postgres;
 mod schema;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +23,8 @@ use crate::db::{Arg, Db, DbError, Dialect, Tx};
 use super::super::record::{Attrs, Direction, StudyRecord, TrialRecord, TrialState};
 use super::super::space::{Assignment, Domain};
 use super::{Claim, Held, Lease, Storage, StorageError, Write, Wrote, check_values, json};
+
+pub use source::Source;
 
 /// A [`Storage`] in one SQLite file, or in memory.
 #[derive(Debug)]
@@ -390,7 +393,8 @@ fn write_trial(
         Claim::Begin { .. } | Claim::End(_) if is_finished => return Ok(Wrote::Refused),
         Claim::End(lease) if !leases::is_held(tx, id, lease)? => return Ok(Wrote::Refused),
         Claim::Begin { lease, over }
-            if state == Some(TrialState::Running) && !leases::may_take(tx, id, lease, over)? =>
+            if state == Some(TrialState::Running)
+                && !leases::may_take(tx, id, lease, over, &trial.params)? =>
         {
             return Ok(Wrote::Refused);
         }

@@ -155,7 +155,7 @@ pub(super) fn prepare(db: &Db) -> Result<(), DbError> {
     db.migrate(&TABLES)
 }
 
-fn check(tx: &Tx<'_>, db: &Db) -> Result<(), DbError> {
+pub(super) fn check(tx: &Tx<'_>, db: &Db) -> Result<(), DbError> {
     let foreign = |what: String, hint: String| DbError::Foreign {
         path: db.path().to_owned(),
         what,
