@@ -4,7 +4,6 @@ use std::path::Path;
 
 use automl::study::record::{TrialRecord, TrialState};
 use automl::study::space::Value;
-use automl::study::storage::Storage;
 
 use crate::optuna_interop::{open, python, run};
 use crate::program::Desk;
