@@ -26,11 +26,15 @@ fn desk(version: u32) -> Desk {
     desk
 }
 
-/// What Optuna read from the file.
-fn expected(version: u32) -> Json {
+/// What Optuna read from the file that ends in `.db` or `.log`.
+fn expected_of(version: u32, ending: &str) -> Json {
     let text = std::fs::read_to_string(golden(&format!("optuna{version}.json"))).unwrap();
     let document: Json = serde_json::from_str(&text).unwrap();
-    document["db"].clone()
+    document[ending].clone()
+}
+
+fn expected(version: u32) -> Json {
+    expected_of(version, "db")
 }
 
 fn stored(desk: &Desk, name: &str) -> (StudyRecord, Vec<TrialRecord>) {
@@ -159,6 +163,35 @@ fn studies_of_optuna_5_come_with_equal_trials_wherever_the_machine_is() {
 }
 
 #[test]
+fn journals_of_optuna_come_with_equal_trials() {
+    for version in [4, 5] {
+        let desk = Desk::new();
+        let file = golden(&format!("optuna{version}.log"));
+        std::fs::copy(&file, desk.path("optuna.log")).unwrap();
+        let args = ["import", "optuna", "optuna.log"];
+        // Optuna 4 wrote local time.
+        let run = desk
+            .command(&args)
+            .env("TZ", "Asia/Tokyo")
+            .output()
+            .unwrap();
+        let said = String::from_utf8(run.stderr).unwrap();
+        assert!(run.status.success(), "{said}");
+        assert!(
+            said.contains("times: as the journal has them; those without a zone"),
+            "{said}"
+        );
+        let expected = expected_of(version, "log");
+        for name in ["one", "two"] {
+            assert_same(&stored(&desk, name).1, &expected[name]);
+        }
+        let after = std::fs::read(desk.path("optuna.log")).unwrap();
+        assert_eq!(after, std::fs::read(&file).unwrap(), "it is only read");
+        assert!(!desk.path("optuna.log.lock").exists());
+    }
+}
+
+#[test]
 fn a_storage_of_optuna_is_opened_as_a_store_with_equal_trials() {
     for version in [4, 5] {
         let desk = desk(version);
@@ -224,7 +257,7 @@ fn what_cannot_be_imported_says_what_to_do() {
         "this is no database, and long enough to be none\n".repeat(100),
     );
     desk.write("empty.db", "");
-    std::fs::copy(golden("optuna5.log"), desk.path("journal.log")).unwrap();
+    std::fs::copy(golden("optuna5.log"), desk.path("optuna.log")).unwrap();
     let old = desk.path("old.db");
     std::fs::copy(desk.path("optuna.db"), &old).unwrap();
     let database = Connection::open(&old).unwrap();
@@ -253,9 +286,12 @@ fn what_cannot_be_imported_says_what_to_do() {
         ),
         (&["none.db"], &["no file `none.db`"]),
         (&["sqlite:///"], &["sqlite:///FILE"]),
-        (&["text.db"], &["not an SQLite file"]),
+        (&["text.db"], &["neither an SQLite file nor a journal"]),
         (&["empty.db"], &["no table `studies`"]),
-        (&["journal.log"], &["journal", "copy_study"]),
+        (
+            &["optuna.log", "--time-zone", "Asia/Tokyo"],
+            &["--time-zone", "TZ=Asia/Tokyo automl import"],
+        ),
         (&["mysql://me:secret@db/x"], &["mysql://db/x", "copy_study"]),
     ] {
         let error = desk.refused(&[&["import", "optuna"], args].concat());

@@ -13,8 +13,9 @@ use crate::cli::{Ending, StoreArg};
 use crate::clock::Zone;
 use crate::db::{DbError, is_url, redacted};
 use crate::study::record::{Attrs, StudyRecord, TrialRecord, TrialState};
+use crate::study::storage::journal::JournalStorage;
 use crate::study::storage::sqlite::Source;
-use crate::study::storage::{Claim, Storage, Write};
+use crate::study::storage::{Claim, Storage, StorageError, Write};
 use crate::tracking::Store;
 
 /// Trials per transaction.
@@ -29,12 +30,13 @@ const IMPORTED: &str = "automl:imported";
   automl import optuna optuna.db --study churn --name churn-2025
   automl import optuna postgresql://me@db.example/optuna --study churn
   automl import optuna optuna.db --time-zone Europe/Berlin
+  automl import optuna optuna.log                                a journal
 
 Trials keep their numbers, states, values, parameters, reports, attributes and times; the Optuna storage is only read.
-Before version 5 Optuna wrote times without a zone in that of its machine. Files of such a version are taken to be of
-this machine's zone unless --time-zone says otherwise; later ones are UTC.")]
+Before version 5 Optuna wrote times without a zone in that of its machine. They are taken to be of this machine's zone
+unless --time-zone says otherwise; later ones are UTC.")]
 pub(super) struct OptunaArgs {
-    /// The storage: an SQLite file, or a URL as Optuna takes it, sqlite:///FILE or postgresql://…
+    /// The storage: an SQLite file, a journal, or a URL as Optuna takes it, sqlite:///FILE or postgresql://…
     // The value may hold a password, so nothing repeats it.
     #[arg(value_name = "URL")]
     url: String,
@@ -49,6 +51,45 @@ pub(super) struct OptunaArgs {
     time_zone: Option<String>,
     #[command(flatten)]
     store: StoreArg,
+}
+
+/// What is copied from; it is only read.
+enum Origin {
+    Database(Source),
+    Journal(JournalStorage),
+}
+
+impl Origin {
+    fn version(&self) -> Option<&str> {
+        match self {
+            Origin::Database(source) => source.library_version(),
+            Origin::Journal(_) => None,
+        }
+    }
+
+    fn studies(&self) -> Result<Vec<StudyRecord>, StorageError> {
+        match self {
+            Origin::Database(source) => source.studies(),
+            Origin::Journal(journal) => journal.load_studies(),
+        }
+    }
+
+    fn load(
+        &self,
+        name: &str,
+        zone: Option<&Zone>,
+    ) -> Result<(StudyRecord, Vec<TrialRecord>), StorageError> {
+        match self {
+            Origin::Database(source) => source.load(name, zone),
+            Origin::Journal(journal) => {
+                let study = journal.load_study(name)?;
+                let study = study.ok_or_else(|| StorageError::NoStudy {
+                    name: name.to_owned(),
+                })?;
+                Ok((study, journal.load_trials(name)?))
+            }
+        }
+    }
 }
 
 pub(super) fn run(args: &OptunaArgs) -> anyhow::Result<Ending> {
@@ -77,7 +118,7 @@ pub(super) fn run(args: &OptunaArgs) -> anyhow::Result<Ending> {
         let origin = json!({
             "from": place,
             "study": theirs,
-            "optuna": source.library_version(),
+            "optuna": source.version(),
             "times": times,
             "whole": false,
         });
@@ -98,7 +139,7 @@ pub(super) fn run(args: &OptunaArgs) -> anyhow::Result<Ending> {
 }
 
 /// The storage, and how a person would name it.
-fn open(url: &str) -> anyhow::Result<(Source, String)> {
+fn open(url: &str) -> anyhow::Result<(Origin, String)> {
     if let Some(rest) = url.strip_prefix("sqlite://") {
         // As SQLAlchemy reads it: three slashes and a path, relative or not.
         let path = rest.strip_prefix('/').unwrap_or(rest);
@@ -117,7 +158,7 @@ fn open(url: &str) -> anyhow::Result<(Source, String)> {
     let kind = scheme.split('+').next().unwrap_or(scheme);
     if !matches!(kind, "postgres" | "postgresql") {
         bail!(
-            "`{shown}` is no storage that can be read; a storage is an SQLite file, `sqlite:///FILE` or \
+            "`{shown}` is no storage that can be read; a storage is an SQLite file, a journal, `sqlite:///FILE` or \
              `postgresql://user:password@host/database`. Copy others in Python first: \
              `optuna.copy_study(from_study_name=…, from_storage=…, to_storage=\"sqlite:///copy.db\")`"
         );
@@ -127,26 +168,25 @@ fn open(url: &str) -> anyhow::Result<(Source, String)> {
             "`{shown}` is a PostgreSQL database, and this program was built without PostgreSQL; build it with \
              `cargo build --release --features postgres`"
         ),
-        source => Ok((source?, shown)),
+        source => Ok((Origin::Database(source?), shown)),
     }
 }
 
-fn open_file(path: &Path) -> anyhow::Result<(Source, String)> {
+fn open_file(path: &Path) -> anyhow::Result<(Origin, String)> {
     let shown = path.display().to_string();
     if !path.is_file() {
         bail!("there is no file `{shown}`; name the SQLite file of an Optuna storage");
     }
     if is_journal(path) {
-        bail!(
-            "`{shown}` is a journal of Optuna, and only SQLite files and PostgreSQL can be read; copy it in Python first: \
-             `optuna.copy_study(from_study_name=…, from_storage=…, to_storage=\"sqlite:///copy.db\")`"
-        );
+        return Ok((Origin::Journal(JournalStorage::open(path)?), shown));
     }
     match Source::open(path) {
         Err(DbError::NotADatabase { .. }) => {
-            bail!("`{shown}` is not an SQLite file; name the file of an Optuna storage")
+            bail!(
+                "`{shown}` is neither an SQLite file nor a journal; name the file of an Optuna storage"
+            )
         }
-        source => Ok((source?, shown)),
+        source => Ok((Origin::Database(source?), shown)),
     }
 }
 
@@ -161,7 +201,21 @@ fn is_journal(path: &Path) -> bool {
 }
 
 /// The zone of the times that are stored, `None` for UTC, and a sentence about it.
-fn times(args: &OptunaArgs, source: &Source) -> anyhow::Result<(Option<Zone>, String)> {
+fn times(args: &OptunaArgs, origin: &Origin) -> anyhow::Result<(Option<Zone>, String)> {
+    let Origin::Database(source) = origin else {
+        if let Some(name) = &args.time_zone {
+            bail!(
+                "--time-zone: the times of a journal have their zone with them, but for those of Optuna 4; set that of \
+                 the machine for these: `TZ={name} automl import optuna …`"
+            );
+        }
+        return Ok((
+            None,
+            "as the journal has them; those without a zone, which Optuna 4 wrote, are taken as local times of this \
+             machine"
+                .to_owned(),
+        ));
+    };
     let version = source.library_version().unwrap_or("an unknown version");
     if let Some(name) = &args.time_zone {
         return match Zone::named(name) {

@@ -527,7 +527,7 @@ fn read_trials(
     let mut ids = (i64::MAX, i64::MIN);
     tx.each(
         "SELECT trial_id, number, state, datetime_start, datetime_complete
-         FROM trials WHERE study_id = ?1 AND (number BETWEEN ?2 AND ?3 OR number IS NULL)
+         FROM trials WHERE study_id = ?1 AND (number BETWEEN ?2 AND CAST(?3 AS BIGINT) OR number IS NULL)
          ORDER BY number",
         &[study_id.into(), from.into(), to.into()],
         |row| {
