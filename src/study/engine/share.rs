@@ -182,10 +182,14 @@ impl Sharing {
             return;
         }
         let (sender, ended) = mpsc::channel::<()>();
-        let (storage, study) = (Arc::clone(storage), study.to_owned());
+        // Not held open by the thread: a database is closed in order when the study is dropped.
+        let (storage, study) = (Arc::downgrade(storage), study.to_owned());
         let held = Arc::clone(&self.held);
         let renew = move || {
             while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                let Some(storage) = storage.upgrade() else {
+                    return;
+                };
                 let leases: Vec<(u64, Lease)> = lock(&held).clone().into_iter().collect();
                 if !leases.is_empty() {
                     // A storage that does not answer is asked again; a lease that was lost shows when its trial ends.
