@@ -119,7 +119,7 @@ import optuna
 study = optuna.load_study(study_name='s', storage='sqlite:///automl-store/automl.db')
 theirs = study.trials_dataframe(attrs=('number', 'value', 'params', 'state'))
 times = ['datetime_start', 'datetime_complete']
-ours = pandas.read_csv('s.csv', parse_dates=times)
+ours = pandas.read_csv('s.csv', parse_dates=times, float_precision='round_trip')
 assert set(theirs.columns) <= set(ours.columns), (theirs.columns, ours.columns)
 for name in theirs.columns:
     left, right = list(theirs[name]), list(ours[name])
