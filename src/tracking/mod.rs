@@ -323,6 +323,14 @@ impl Store {
         }
     }
 
+    /// Tells `listener` of the lock of the journal whenever a write has to wait for it for long; see
+    /// [`JournalStorage::on_wait`].
+    pub fn on_wait(&self, listener: impl Fn(&Path) + Send + 'static) {
+        if let Studies::Journal(journal) = &self.studies {
+            journal.on_wait(listener);
+        }
+    }
+
     /// The files.
     pub fn artifacts(&self) -> Artifacts {
         Artifacts::new(self.folder.join("artifacts"))
