@@ -158,8 +158,7 @@ enum Studies {
 
 impl Store {
     /// Opens the store in a folder, and makes one when there is none; with `journal:` before the folder, one whose
-    /// studies are in a journal; or the one in the database of a URL, with its files in [`DEFAULT_ARTIFACTS`]. What a
-    /// crash left at the end of a journal is set aside, see [`Store::repairs`].
+    /// studies are in a journal; or the one in the database of a URL, with its files in [`DEFAULT_ARTIFACTS`].
     ///
     /// # Errors
     /// [`TrackingError::Url`], [`TrackingError::HasDatabase`]; a folder that cannot be created; a database or journal
@@ -211,9 +210,6 @@ impl Store {
         let store = Self::on(place, files)?;
         for sub in ["artifacts", "locks"] {
             fsio::create_dir(&files.join(sub))?;
-        }
-        if let Studies::Journal(journal) = &store.studies {
-            journal.mend()?;
         }
         Ok(store)
     }
