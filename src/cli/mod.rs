@@ -93,7 +93,7 @@ impl StoreArg {
             Some(files) => Store::open_with(&self.store, files),
             None => Store::open(&self.store),
         }?;
-        store.on_repair(note_repair);
+        note_journal(&store);
         Ok(store)
     }
 
@@ -103,9 +103,20 @@ impl StoreArg {
             Some(files) => Store::open_existing_with(&self.store, files),
             None => Store::open_existing(&self.store),
         }?;
-        store.on_repair(note_repair);
+        note_journal(&store);
         Ok(store)
     }
+}
+
+/// Has what happens to the journal of a store told while the command runs.
+fn note_journal(store: &Store) {
+    store.on_repair(note_repair);
+    store.on_wait(|lock| {
+        eprintln!(
+            "note: waiting for the lock `{}`; one that a dead process left behind is removed after 30 s",
+            lock.display()
+        );
+    });
 }
 
 fn note_repair(repair: &Repair) {

@@ -158,8 +158,7 @@ enum Studies {
 
 impl Store {
     /// Opens the store in a folder, and makes one when there is none; with `journal:` before the folder, one whose
-    /// studies are in a journal; or the one in the database of a URL, with its files in [`DEFAULT_ARTIFACTS`]. What a
-    /// crash left at the end of a journal is set aside, see [`Store::repairs`].
+    /// studies are in a journal; or the one in the database of a URL, with its files in [`DEFAULT_ARTIFACTS`].
     ///
     /// # Errors
     /// [`TrackingError::Url`], [`TrackingError::HasDatabase`]; a folder that cannot be created; a database or journal
@@ -211,9 +210,6 @@ impl Store {
         let store = Self::on(place, files)?;
         for sub in ["artifacts", "locks"] {
             fsio::create_dir(&files.join(sub))?;
-        }
-        if let Studies::Journal(journal) = &store.studies {
-            journal.mend()?;
         }
         Ok(store)
     }
@@ -320,6 +316,14 @@ impl Store {
                 listener(&repair);
             }
             journal.on_repair(listener);
+        }
+    }
+
+    /// Tells `listener` of the lock of the journal whenever a write has to wait for it for long; see
+    /// [`JournalStorage::on_wait`].
+    pub fn on_wait(&self, listener: impl Fn(&Path) + Send + 'static) {
+        if let Studies::Journal(journal) = &self.studies {
+            journal.on_wait(listener);
         }
     }
 

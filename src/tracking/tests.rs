@@ -80,7 +80,7 @@ fn a_journal_does_not_hide_the_studies_of_a_database() {
 }
 
 #[test]
-fn opening_a_store_sets_aside_what_a_crash_left_and_reading_does_not() {
+fn the_first_write_sets_aside_what_a_crash_left_and_tells() {
     let dir = tempfile::tempdir().unwrap();
     let named = format!("journal:{}", dir.path().display());
     drop(Store::open(&named).unwrap());
@@ -92,9 +92,11 @@ fn opening_a_store_sets_aside_what_a_crash_left_and_reading_does_not() {
     let store = Store::open(dir.path()).unwrap();
     let (sender, told) = std::sync::mpsc::channel();
     store.on_repair(move |repair| drop(sender.send(repair.clone())));
+    assert!(store.repairs().is_empty() && told.try_recv().is_err());
+    store.storage().create_study(&study("s")).unwrap();
     assert_eq!(told.try_iter().collect::<Vec<_>>(), store.repairs());
     assert_eq!(store.repairs().len(), 1);
-    assert_eq!(std::fs::read(&journal).unwrap(), b"");
+    assert_eq!(store.storage().load_studies().unwrap().len(), 1);
     assert_eq!(std::fs::read(&store.repairs()[0].saved).unwrap().len(), 13);
 }
 

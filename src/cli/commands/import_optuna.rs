@@ -178,7 +178,10 @@ fn open_file(path: &Path) -> anyhow::Result<(Origin, String)> {
         bail!("there is no file `{shown}`; name the SQLite file of an Optuna storage");
     }
     if is_journal(path) {
-        return Ok((Origin::Journal(Box::new(JournalStorage::open(path)?)), shown));
+        return Ok((
+            Origin::Journal(Box::new(JournalStorage::open(path)?)),
+            shown,
+        ));
     }
     match Source::open(path) {
         Err(DbError::NotADatabase { .. }) => {

@@ -27,11 +27,15 @@ pub(super) struct FileLock {
 type Link = (u64, Option<SystemTime>);
 
 impl FileLock {
-    /// Waits for the lock of `journal`.
+    /// Waits for the lock of `journal`. Calls `waits` with its path once when that takes long, a tenth of `grace`.
     ///
     /// # Errors
     /// The lock cannot be made or removed; [`StorageError::Locked`] when living processes hold it for long.
-    pub fn acquire(journal: &Path, grace: Duration) -> Result<FileLock, StorageError> {
+    pub fn acquire(
+        journal: &Path,
+        grace: Duration,
+        waits: impl Fn(&Path),
+    ) -> Result<FileLock, StorageError> {
         let path = beside(journal, ".lock");
         let failed = |action, source| FileError {
             action,
@@ -41,6 +45,7 @@ impl FileLock {
         let begun = Instant::now();
         let mut pause = Duration::from_millis(1);
         let mut watched = None;
+        let mut told = false;
         loop {
             match make(journal, &path) {
                 // Broken already when there is none.
@@ -73,6 +78,10 @@ impl FileLock {
                 }
                 Err(e) if e.kind() == ErrorKind::NotFound => watched = None,
                 Err(e) => return Err(failed("cannot read the lock", e).into()),
+            }
+            if !told && begun.elapsed() > grace / 10 {
+                told = true;
+                waits(&path);
             }
             if begun.elapsed() > grace * 3 {
                 return Err(StorageError::Locked {

@@ -46,10 +46,11 @@ pub struct JournalStorage {
     turn: Mutex<()>,
     view: Mutex<View>,
     repairs: Mutex<Vec<Repair>>,
-    listener: Mutex<Option<Listener>>,
+    repaired: Mutex<Option<Listener<Repair>>>,
+    waits: Mutex<Option<Listener<Path>>>,
 }
 
-type Listener = Box<dyn Fn(&Repair) + Send>;
+type Listener<T> = Box<dyn Fn(&T) + Send>;
 
 impl fmt::Debug for JournalStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,7 +86,8 @@ impl JournalStorage {
             turn: Mutex::new(()),
             view: Mutex::new(View::default()),
             repairs: Mutex::new(Vec::new()),
-            listener: Mutex::new(None),
+            repaired: Mutex::new(None),
+            waits: Mutex::new(None),
         };
         hold(&storage.view).refresh(path)?;
         Ok(storage)
@@ -103,7 +105,12 @@ impl JournalStorage {
 
     /// Has `listener` told of every repair from now on.
     pub fn on_repair(&self, listener: impl Fn(&Repair) + Send + 'static) {
-        *hold(&self.listener) = Some(Box::new(listener));
+        *hold(&self.repaired) = Some(Box::new(listener));
+    }
+
+    /// Has `listener` told of the lock whenever a write has to wait for it for more than 3 s.
+    pub fn on_wait(&self, listener: impl Fn(&Path) + Send + 'static) {
+        *hold(&self.waits) = Some(Box::new(listener));
     }
 
     /// Sets aside what a crash left at the end of the file now, rather than at the next write.
@@ -115,7 +122,7 @@ impl JournalStorage {
             return Ok(());
         }
         let _turn = hold(&self.turn);
-        let _lock = FileLock::acquire(&self.path, self.grace)?;
+        let _lock = self.lock()?;
         let mut view = hold(&self.view);
         match view.refresh(&self.path)? {
             0 => Ok(()),
@@ -123,9 +130,17 @@ impl JournalStorage {
         }
     }
 
+    fn lock(&self) -> Result<FileLock, StorageError> {
+        FileLock::acquire(&self.path, self.grace, |lock| {
+            if let Some(listener) = &*hold(&self.waits) {
+                listener(lock);
+            }
+        })
+    }
+
     fn repair(&self, view: &View) -> Result<(), StorageError> {
         let repair = log::repair(&self.path, view.offset)?;
-        if let Some(listener) = &*hold(&self.listener) {
+        if let Some(listener) = &*hold(&self.repaired) {
             listener(&repair);
         }
         hold(&self.repairs).push(repair);
@@ -148,12 +163,12 @@ impl JournalStorage {
         f: impl FnOnce(&State, &mut Lines) -> Result<T, StorageError>,
     ) -> Result<T, StorageError> {
         let _turn = hold(&self.turn);
-        let mut lock = FileLock::acquire(&self.path, self.grace)?;
+        let mut lock = self.lock()?;
         let mut view = hold(&self.view);
         let mut torn = view.refresh(&self.path)?;
         while !lock.is_held() {
             // This process slept, and others went on.
-            lock = FileLock::acquire(&self.path, self.grace)?;
+            lock = self.lock()?;
             torn = view.refresh(&self.path)?;
         }
         let mut lines = Lines::new(&self.worker);

@@ -525,10 +525,16 @@ fn the_lock_of_a_dead_process_is_broken_and_that_of_a_living_one_is_not() {
     let take = || std::os::unix::fs::symlink("a.journal", &lock);
     let grace = Duration::from_millis(150);
     let storage = JournalStorage::open_with(&path, grace).unwrap();
+    let (sender, waited) = std::sync::mpsc::channel();
+    storage.on_wait(move |lock| sender.send(lock.to_owned()).unwrap());
     take().unwrap();
     let begun = Instant::now();
     storage.create_study(&study("s")).unwrap();
     assert!(begun.elapsed() >= grace);
+    assert_eq!(
+        waited.try_iter().collect::<Vec<_>>(),
+        std::slice::from_ref(&lock)
+    );
     assert!(!lock.is_symlink(), "and ours is gone");
 
     // Others take turns: every lock is another one.
@@ -557,8 +563,8 @@ fn a_lock_that_was_broken_is_not_released_for_its_new_holder() {
     let path = dir.path().join("a.journal");
     fs::write(&path, "").unwrap();
     let short = Duration::from_millis(60);
-    let slept = FileLock::acquire(&path, lock::GRACE).unwrap();
-    let broke = FileLock::acquire(&path, short).unwrap();
+    let slept = FileLock::acquire(&path, lock::GRACE, |_| ()).unwrap();
+    let broke = FileLock::acquire(&path, short, |_| ()).unwrap();
     assert!(!slept.is_held() && broke.is_held());
     drop(slept);
     assert!(broke.is_held());
