@@ -219,7 +219,8 @@ fn invited(args: &WorkerArgs) -> anyhow::Result<(Store, StudyRecord, Invitation)
             told = true;
             eprintln!("waiting up to {} s: {missing}", args.wait);
         }
-        let pause = (args.wait - waited).min(1.0);
+        // Soon at first, for a study that begins at the same moment.
+        let pause = (args.wait - waited).min((waited / 4.0).clamp(0.05, 1.0));
         std::thread::sleep(Duration::from_secs_f64(pause));
     }
 }
