@@ -4,7 +4,8 @@ dump FILE       prints what Optuna reads, one JSON object per study
 continue FILE   runs three more trials of the study `ours` with Optuna
 many FILE       runs more trials of `ours`, among them the one that waits, while others write too
 create FILE     makes a file the way an Optuna user would
-mixed FILE      adds twelve trials to the study `s` while others do; the objective is that of `workers.rs`
+mixed FILE      prints a line, reads one, and adds twelve trials to the study `s` while others do; the objective is that of
+                `workers.rs`
 """
 
 import datetime
@@ -101,6 +102,13 @@ def beside_others(trial):
 
 
 def mixed(url):
+    # Loading takes longer than the study: it is said when that is done, and waited for the word to begin.
+    import sqlalchemy  # noqa: F401
+
+    if url.startswith("postgresql"):
+        import psycopg2  # noqa: F401
+    print("ready", flush=True)
+    sys.stdin.readline()
     # Others write too, and the limit of waiting is five seconds when none is given.
     wait = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     storage = optuna.storages.RDBStorage(url, engine_kwargs=wait)

@@ -49,14 +49,20 @@ pub fn open(file: &Path) -> Box<dyn Storage> {
     }
 }
 
-pub fn run(python: &Path, command: &str, file: &Path) -> String {
+pub fn check(python: &Path, command: &str, file: &Path) -> Command {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/optuna_check.py");
-    let out = Command::new(python)
+    let mut check = Command::new(python);
+    // Optuna must come to the same UTC times wherever it runs.
+    check
         .arg(script)
         .arg(command)
         .arg(file)
-        // Optuna must come to the same UTC times wherever it runs.
-        .env("TZ", "Asia/Tokyo")
+        .env("TZ", "Asia/Tokyo");
+    check
+}
+
+pub fn run(python: &Path, command: &str, file: &Path) -> String {
+    let out = check(python, command, file)
         .output()
         .expect("python was found before");
     assert!(

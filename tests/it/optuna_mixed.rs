@@ -1,11 +1,13 @@
 //! Optuna and our workers add trials to one study at the same time.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
+use std::process::Stdio;
 
 use automl::study::record::{TrialRecord, TrialState};
 use automl::study::space::Value;
 
-use crate::optuna_interop::{open, python, run};
+use crate::optuna_interop::{check, open, python};
 use crate::program::Desk;
 use crate::workers;
 
@@ -23,14 +25,23 @@ fn objective(trial: &TrialRecord) -> f64 {
 /// `place` is the store as the program takes it, `database` as the storage does.
 pub fn everybody_adds_trials(python: &Path, desk: &Desk, place: &str, database: &Path) {
     const TRIALS: usize = 120;
+    let mut optuna = check(python, "mixed", database)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(optuna.stdout.take().unwrap());
+    said.read_line(&mut String::new()).unwrap();
     let leader = workers::lead(desk, place, &TRIALS.to_string(), &[])
         .spawn()
         .unwrap();
     let worker = workers::worker(desk, place, &[]).spawn().unwrap();
     // Optuna loads a study that is there.
     workers::wait_for(desk, place, 3);
-    run(python, "mixed", database);
-    for process in [leader, worker] {
+    let mut word = optuna.stdin.take().unwrap();
+    word.write_all(b"go\n").unwrap();
+    for process in [optuna, leader, worker] {
         workers::ended(process);
     }
     let trials = open(database).load_trials("s").unwrap();
