@@ -207,18 +207,18 @@ fn an_asked_trial_is_given_to_another_when_its_lease_lapses() {
         "ask",
         "s.yaml",
         "--lease",
-        "0.5",
+        "3",
         "--concurrency",
         "1",
         "--format",
         "json",
     ];
     let first = desk.json(&ask);
-    assert_eq!(first["lease"], json!({"token": 1, "seconds": 0.5}));
+    assert_eq!(first["lease"], json!({"token": 1, "seconds": 3.0}));
     let stale = || desk.json(&["trials", "s", "--format", "json"])[0]["state"].clone();
     desk.ends(2, &ask);
     desk.done(&["tell", "s", "0", "--alive", "--token", "1"]);
-    std::thread::sleep(Duration::from_millis(700));
+    std::thread::sleep(Duration::from_millis(3300));
     assert_eq!(stale(), "STALE");
     let second = desk.json(&ask);
     assert_eq!(second["lease"]["token"], 2);

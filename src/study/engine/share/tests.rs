@@ -131,18 +131,23 @@ fn a_lease_is_renewed_while_its_trial_runs() {
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let slow = |trial: &mut Trial| {
         std::thread::sleep(Duration::from_millis(if trial.number() == 1 {
-            1000
+            3500
         } else {
             1
         }));
         Ok(trial.number() as f64)
+    };
+    // Long enough for a machine that has much else to do.
+    let patient = |owner: &str| Share {
+        lease: Duration::from_secs(2),
+        ..share(owner)
     };
     let ran = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for owner in ["a", "b"] {
             let (storage, ran) = (&storage, &ran);
             scope.spawn(move || {
-                let mut study = builder(storage, true).share(share(owner)).open().unwrap();
+                let mut study = builder(storage, true).share(patient(owner)).open().unwrap();
                 let noted = |trial: &mut Trial| {
                     lock(ran).push(trial.number());
                     slow(trial)
