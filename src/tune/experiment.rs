@@ -393,7 +393,7 @@ impl Experiment {
         self.search.timeout.map(Duration::from_secs_f64)
     }
 
-    /// The most memory that the folds of a trial may hold, in bytes; see [`super::limits`].
+    /// The most memory that the folds of a trial may hold, in bytes.
     pub fn trial_memory(&self) -> Option<u64> {
         let amount = self.search.trial_memory.as_ref()?;
         // What is wrong was said when the file was read.
